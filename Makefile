@@ -1,0 +1,87 @@
+# What a user and the CI run. `make help` lists the targets; `make` alone builds.
+
+SHELL      := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS  += --no-print-directory
+.DEFAULT_GOAL := build
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# Arguments for `make demo`, e.g. make demo ARGS="--moves 6 --wan 50mbit/80ms".
+ARGS    ?=
+
+# An older Go fetches the toolchain that go.mod names, through the module proxy.
+export GOTOOLCHAIN ?= auto
+
+# Where the pinned linters and code generators are kept, so that they outlive `make clean` and a clone.
+TOOLS ?= $(or $(XDG_CACHE_HOME),$(or $(HOME),/root)/.cache)/drover/tools
+export TOOLS
+
+GOLANGCI  := $(TOOLS)/golangci-lint
+ROOT_ONLY := case $$(id -u) in 0) ;; *) echo "make $@: needs root: it makes namespaces, mounts and cgroups. Run: sudo make $@" >&2; exit 1;; esac
+
+.PHONY: build deps demo test check lint vuln bench clean proto fmt help tools
+
+build: ## build bin/drover, one static binary
+	@echo "build: bin/drover $(VERSION)"
+	@mkdir -p bin
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/drover ./cmd/drover
+
+deps: ## install what this host lacks (runc, conmon, CRIU, ...), saying what and why
+	@configs/deps.sh host
+
+demo: ## move a live Redis around three sites on this machine
+	@$(ROOT_ONLY)
+	@$(MAKE) deps
+	@$(MAKE) build
+	bin/drover lab demo $(ARGS)
+
+check: build lint ## build, vet, lint, unit and simulation tests with the race detector; no root
+	@echo "check: tests with the race detector"
+	@$(GO) test -race -timeout 10m ./...
+
+test: ## every test there is: those of check, then those that need root, with real CRIU and namespaces
+	@$(ROOT_ONLY)
+	@$(MAKE) deps
+	@$(MAKE) build
+	@echo "test: without root, with the race detector"
+	@$(GO) test -race -timeout 10m ./...
+	@echo "test: with root, one package at a time"
+	@$(GO) test -tags root -p 1 -count 1 -timeout 20m $$(configs/root-packages.sh)
+
+lint: tools ## vet and golangci-lint (import rules included) on all build tags
+	@echo "lint: go vet and golangci-lint"
+	@$(GO) vet -tags root ./...
+	@$(GOLANGCI) run --build-tags root ./...
+
+vuln: ## look for known vulnerabilities in what is called (needs the network)
+	@configs/deps.sh govulncheck
+	@$(TOOLS)/govulncheck ./...
+
+bench: ## the benchmarks, side by side with what one would pick instead
+	@$(ROOT_ONLY)
+	@$(MAKE) deps
+	@$(MAKE) build
+	@echo "bench: test/bench"
+	@$(GO) test -tags root -run '^$$' -bench . -benchmem -timeout 60m ./test/bench/...
+
+proto: ## generate the control API's Go code from its .proto files
+	@configs/deps.sh protoc
+	@echo "proto: $$(git ls-files '*.proto' | tr '\n' ' ')"
+	@git ls-files '*.proto' | xargs -r env PATH="$(TOOLS):$$PATH" protoc \
+		--go_out=. --go_opt=paths=source_relative \
+		--connect-go_out=. --connect-go_opt=paths=source_relative
+
+fmt: tools ## format the Go code
+	@$(GOLANGCI) fmt ./...
+
+tools:
+	@configs/deps.sh golangci-lint
+
+clean: ## remove what build and the tests made (not what deps installed)
+	@echo "clean: bin/ and the cached test results"
+	@rm -rf bin
+	@$(GO) clean -testcache
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

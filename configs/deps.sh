@@ -1,0 +1,311 @@
+#!/bin/bash
+# Installs what drover needs on Debian and Ubuntu, saying what it does and why. What is there is left alone,
+# so it may run any number of times, also twice at once. Packages come from the host's own apt sources, Go
+# programs through the Go module proxy, CRIU (where the host's is too old) from Debian's source archive; no
+# binary is fetched from anywhere else, and no setting of the host is changed: `drover doctor` tells of those.
+#
+# usage: deps.sh host | go | golangci-lint | govulncheck | protoc
+set -euo pipefail
+
+export PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin LC_ALL=C DEBIAN_FRONTEND=noninteractive
+unset CDPATH
+
+go_need=1.26
+criu_need=4.2
+# The CRIU that drover is tested with, and its checksum as in Debian's criu_4.2.1-1.dsc.
+criu_pin=4.2.1
+criu_pin_sha256=29ec0ee09e296479fe7048c80980e8ef1d0684d0b0204c2b101dfea19f6725b9
+golangci_pin=2.15.0
+govulncheck_pin=1.9.0
+
+tools=${TOOLS:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/drover/tools}
+apt_options=(-qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Acquire::http::Timeout=30 -o APT::Sandbox::User=root)
+tmp=
+
+say() { printf 'deps: %-15s %s\n' "$1:" "$2"; }
+die() { printf 'deps: %s: %s\n' "$1" "$2" >&2; exit 1; }
+
+# at_least HAVE NEED: whether version HAVE is NEED or newer.
+at_least() { [ -n "$1" ] && printf '%s\n%s\n' "$2" "$1" | sort -V -C; }
+
+# scratch makes the directory $tmp, which is gone when this script ends, however it ends.
+scratch() {
+	[ -z "$tmp" ] || return 0
+	tmp=$(mktemp -d "${TMPDIR:-/tmp}/drover-deps.XXXXXX")
+	trap 'rm -rf "$tmp"' EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+}
+
+# alone LOCK-FILE: waits until no other run works on the same things.
+alone() {
+	mkdir -p "$(dirname "$1")"
+	exec 9>"$1"
+	flock -n 9 || { say wait "another run of deps is at work"; flock -w 1800 9 || die wait "the other run has not ended in 30 minutes"; }
+}
+
+need_root() {
+	[ "$(id -u)" = 0 ] || die "$1" "missing, and installing it needs root; run: sudo make deps"
+}
+
+apt_updated=
+apt_install() {
+	command -v apt-get >/dev/null || die "$1" "missing, and this host has no apt; install the equivalents of: $*"
+	if [ -z "$apt_updated" ]; then
+		say apt "reading the package lists"
+		apt-get "${apt_options[@]}" update >/dev/null || say apt "some package lists could not be read; going on with those that were"
+		apt_updated=yes
+	fi
+	scratch
+	apt-get "${apt_options[@]}" install -y --no-install-recommends "$@" >"$tmp/apt.log" 2>&1 9>&- || {
+		tail -n 20 "$tmp/apt.log" >&2
+		die apt "could not install $*; is the network up, and are this host's apt sources right?"
+	}
+}
+
+# ---- programs of the host -------------------------------------------------------------------------------
+
+# program, Debian package, why
+programs='
+runc      runc          it starts, freezes and restores the containers
+conmon    conmon        it holds the containers'"'"' stdio and exit codes while the agent restarts
+mmdebstrap mmdebstrap   it makes the root file systems of the demo and the tests
+ip        iproute2      the tests and people look at the network with it
+nft       nftables      CRIU locks the network with its library; doctor and tests look at the tables
+git       git           the version of the build is read from it
+gcc       gcc           the race detector of go test needs a C compiler
+'
+
+version_of() {
+	case $1 in
+	runc) runc --version | awk '{print $3; exit}' ;;
+	conmon) conmon --version | awk '{print $3; exit}' ;;
+	mmdebstrap) mmdebstrap --version | awk '{print $2; exit}' ;;
+	ip) ip -V | sed -n 's/.*iproute2-\([^, ]*\).*/\1/p' ;;
+	nft) nft --version | awk '{print $2; exit}' ;;
+	git) git --version | awk '{print $3; exit}' ;;
+	gcc) gcc -dumpfullversion ;;
+	esac 2>/dev/null || echo "of unknown version"
+}
+
+missing_programs() {
+	local program package why
+	while read -r program package why; do
+		[ -z "$program" ] || command -v "$program" >/dev/null || echo "$package"
+	done <<<"$programs"
+	# The race detector's C part also wants the C library's headers.
+	! command -v gcc >/dev/null || [ -e /usr/include/stdlib.h ] || echo libc6-dev
+}
+
+install_programs() {
+	local program package why
+	while read -r program package why; do
+		[ -n "$program" ] || continue
+		if command -v "$program" >/dev/null; then
+			say "$program" "have $(version_of "$program")"
+		else
+			say "$program" "installing, $why"
+		fi
+	done <<<"$programs"
+	local missing
+	missing=$(missing_programs)
+	[ -n "$missing" ] || return 0
+	need_root "$(echo $missing)"
+	case " $(echo $missing) " in *" gcc "*) missing+=" libc6-dev" ;; esac
+	apt_install ca-certificates $missing
+}
+
+# ---- CRIU -----------------------------------------------------------------------------------------------
+
+criu_version() { criu --version 2>/dev/null | sed -n 's/^Version: \([0-9.]*\).*/\1/p'; }
+
+install_criu() {
+	hash -r
+	local have
+	have=$(criu_version)
+	if at_least "$have" $criu_need; then
+		if [ "$(id -u)" != 0 ]; then
+			say criu "have $have (criu check needs root: not run)"
+			return
+		fi
+		local complaint
+		if complaint=$(criu check 2>&1); then
+			say criu "have $have, criu check passes"
+			return
+		fi
+		echo "$complaint" >&2
+		die criu "$have is new enough, but criu check fails on this kernel ($(uname -r)); no other CRIU would mend that"
+	fi
+	say criu "installing, it dumps and restores the pods (${have:+have $have, }need $criu_need)"
+	need_root criu
+	criu_from_packages || criu_from_source
+	hash -r
+	at_least "$(criu_version)" $criu_need || die criu "installed, but '$(command -v criu)' is $(criu_version); is another one first in PATH?"
+	install_criu
+}
+
+criu_from_packages() {
+	local candidate
+	candidate=$(apt-cache policy criu 2>/dev/null | awk '/Candidate:/ {print $2}')
+	[ -n "$candidate" ] && [ "$candidate" != "(none)" ] && at_least "${candidate%%-*}" $criu_need || return 1
+	say criu "this host's apt has $candidate"
+	apt_install criu
+}
+
+criu_from_source() {
+	say criu "building it: this host's apt has none that is new enough; first the libraries it is built with"
+	apt_install gcc make pkg-config xz-utils libc6-dev libprotobuf-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler \
+		libnl-3-dev libcap-dev libnet1-dev libgnutls28-dev libbsd-dev libnftables-dev uuid-dev
+	scratch
+	mkdir -p "$tmp/criu"
+	criu_fetch_pinned || criu_fetch_newest
+	tar -xJf "$tmp/criu.orig.tar.xz" -C "$tmp/criu" --strip-components=1
+	say criu "compiling (less than a minute)"
+	make -C "$tmp/criu" -j"$(nproc)" criu >"$tmp/make.log" 2>&1 9>&- || {
+		tail -n 30 "$tmp/make.log" >&2
+		die criu "did not compile; its last lines are above"
+	}
+	install -d /usr/local/sbin
+	install -m 755 "$tmp/criu/criu/criu" /usr/local/sbin/.criu.new
+	mv /usr/local/sbin/.criu.new /usr/local/sbin/criu
+	say criu "installed as /usr/local/sbin/criu"
+}
+
+# debian_mirror is the mirror that this host's apt uses for Debian, else Debian's public one.
+debian_mirror() {
+	local uri
+	uri=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 2>/dev/null | awk '$1 == "Debian" {print $2; exit}')
+	echo "${uri:-http://deb.debian.org/debian/}"
+}
+
+criu_fetch_pinned() {
+	local uri
+	uri=$(debian_mirror)pool/main/c/criu/criu_$criu_pin.orig.tar.xz
+	say criu "fetching Debian's source of $criu_pin, checksum pinned"
+	fetch "$uri" "SHA256:$criu_pin_sha256" && return
+	say criu "the archive no longer has $criu_pin"
+	return 1
+}
+
+# criu_fetch_newest takes the source package of Debian's development suite; apt verifies the suite's signature,
+# and the checksum that the signed index gives.
+criu_fetch_newest() {
+	local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+	[ -e $keyring ] || apt_install debian-archive-keyring
+	mkdir -p "$tmp/apt/lists/partial"
+	echo "deb-src [signed-by=$keyring] $(debian_mirror) sid main" >"$tmp/apt/sources.list"
+	local sid=("${apt_options[@]}" -o "Dir::Etc::SourceList=$tmp/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$tmp/apt/lists")
+	say criu "looking for a newer one in Debian sid"
+	apt-get "${sid[@]}" update >/dev/null || die criu "the index of Debian's sources could not be read; is the network up?"
+	local uri name size hash
+	read -r uri name size hash < <(apt-get "${sid[@]}" source --print-uris --download-only criu | grep -F .orig.tar.xz\') ||
+		die criu "Debian's source package was not found"
+	say criu "fetching Debian's source ${name%.orig.tar.xz}, checksum from the signed index"
+	fetch "${uri//\'/}" "$hash" || die criu "could not fetch $uri; is the network up?"
+}
+
+# fetch URI HASH: downloads to $tmp/criu.orig.tar.xz, by apt so that its proxies and mirrors apply; apt verifies the hash.
+fetch() {
+	/usr/lib/apt/apt-helper "${apt_options[@]}" download-file "$1" "$tmp/criu.orig.tar.xz" "$2" >"$tmp/fetch.log" 2>&1 ||
+		{ tail -n 3 "$tmp/fetch.log" >&2; return 1; }
+}
+
+# ---- Go and its tools -----------------------------------------------------------------------------------
+
+go_version() { (cd / && go env GOVERSION) 2>/dev/null | sed -n 's/^go\([0-9.]*\).*/\1/p'; }
+
+install_go() {
+	local have
+	have=$(go_version)
+	if at_least "$have" $go_need; then
+		say go "have $have"
+	elif at_least "$have" 1.21; then
+		[ "${GOTOOLCHAIN:-auto}" != local ] || die go "have $have, need $go_need, and GOTOOLCHAIN=local forbids go to fetch it; run: GOTOOLCHAIN=auto make"
+		say go "have $have; it fetches the $go_need that go.mod names through the module proxy"
+	else
+		say go "installing, drover is written in it (${have:+have $have, }need 1.21, which fetches $go_need itself)"
+		need_root go
+		go_from_packages
+	fi
+}
+
+# go_from_packages installs the newest golang-1.N-go that apt has. On a Debian that has only older ones its
+# backports are read for this one time; the host's apt sources stay as they are.
+go_from_packages() {
+	local package options=() bin
+	[ -n "$apt_updated" ] || { apt-get "${apt_options[@]}" update >/dev/null || true; apt_updated=yes; }
+	package=$(newest_go)
+	if [ -z "$package" ] && [ "$(. /etc/os-release; echo "$ID")" = debian ]; then
+		local suite
+		suite=$(. /etc/os-release; echo "$VERSION_CODENAME")
+		scratch
+		mkdir -p "$tmp/backports/lists/partial"
+		printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$(debian_mirror)" "$suite" "$(debian_mirror)" "$suite-backports" >"$tmp/backports/sources.list"
+		options=(-o "Dir::Etc::SourceList=$tmp/backports/sources.list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$tmp/backports/lists")
+		say go "reading the package lists of $suite-backports, for this once"
+		apt-get "${apt_options[@]}" "${options[@]}" update >/dev/null || true
+		package=$(newest_go "${options[@]}")
+	fi
+	[ -n "$package" ] || die go "this host's apt has no Go of 1.21 or newer; install Go $go_need or newer from https://go.dev/dl/ and run again"
+	say go "from apt: $package"
+	apt_install "${options[@]}" "$package"
+	bin=/usr/lib/go-${package//[!0-9.]/}/bin/go
+	[ -x "$bin" ] || die go "$package has no $bin"
+	ln -sfn "$bin" /usr/local/bin/go
+	say go "linked as /usr/local/bin/go"
+}
+
+newest_go() {
+	local package
+	package=$(apt-cache "$@" search --names-only '^golang-1\.[0-9]+-go$' | awk '{print $1}' | sort -V | tail -n 1)
+	at_least "${package//[!0-9.]/}" 1.21 && echo "$package" || true
+}
+
+# go_tool NAME VERSION PACKAGE WHY: a pinned Go program in $tools; one of that version in PATH is used as it is.
+go_tool() {
+	[ ! -x "$tools/$1-$2" ] || { ln -sfn "$1-$2" "$tools/$1"; return 0; }
+	alone "$tools/.lock"
+	[ ! -x "$tools/$1-$2" ] || return 0
+	local there
+	if there=$(command -v "$1") && go version -m "$there" 2>/dev/null | grep -qE "^\s+mod\s+\S+\s+v$2\s"; then
+		say "$1" "have $2"
+		cp "$there" "$tools/.$1.new" && mv "$tools/.$1.new" "$tools/$1-$2"
+	else
+		say "$1" "installing $2, $4 (a few minutes, once)"
+		scratch
+		(cd "$tmp" && GOFLAGS=-mod=mod GOBIN=$tmp go install "$3@v$2" 9>&-) || die "$1" "go install failed; is the module proxy ($(go env GOPROXY)) within reach?"
+		mv "$tmp/$1" "$tools/$1-$2"
+	fi
+	ln -sfn "$1-$2" "$tools/$1"
+}
+
+install_protoc() {
+	if ! command -v protoc >/dev/null; then
+		say protoc "installing, it generates the control API"
+		need_root protoc
+		apt_install protobuf-compiler
+	fi
+	# The plugins are built at the versions of go.mod, so that generated code fits the libraries.
+	mkdir -p "$tools"
+	go build -o "$tools/" google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go
+}
+
+install_host() {
+	local have
+	have=$(criu_version)
+	if [ -n "$(missing_programs)" ] || ! at_least "$have" $criu_need || ! at_least "$(go_version)" 1.21; then
+		[ "$(id -u)" != 0 ] || alone /run/lock/drover-deps.lock
+	fi
+	install_programs
+	install_criu
+	install_go
+}
+
+case ${1-} in
+host) install_host ;;
+go) install_go ;;
+golangci-lint) go_tool golangci-lint $golangci_pin github.com/golangci/golangci-lint/v2/cmd/golangci-lint "it enforces the import rules and finds mistakes" ;;
+govulncheck) go_tool govulncheck $govulncheck_pin golang.org/x/vuln/cmd/govulncheck "it knows the published vulnerabilities" ;;
+protoc) install_protoc ;;
+*) echo "usage: $0 host|go|golangci-lint|govulncheck|protoc" >&2; exit 2 ;;
+esac
