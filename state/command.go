@@ -1,0 +1,48 @@
+package state
+
+import "fmt"
+
+// A Command asks the machine for one change. The commands are the structs of this package that have a
+// Kind; each file named after one says what it does and when it is refused.
+type Command interface {
+	// Kind names the command in an encoded envelope.
+	Kind() Kind
+	// apply changes the machine, or refuses and changes nothing.
+	apply(*Machine) Result
+}
+
+// A Kind names a type of command.
+type Kind string
+
+// The kinds of commands.
+const (
+	KindRegisterNode Kind = "RegisterNode"
+	KindForgetNode   Kind = "ForgetNode"
+	KindSetMesh      Kind = "SetMesh"
+	KindCreatePod    Kind = "CreatePod"
+	KindMarkDeleting Kind = "MarkDeleting"
+	KindDeletePod    Kind = "DeletePod"
+	KindReserve      Kind = "Reserve"
+	KindActivate     Kind = "Activate"
+	KindAbort        Kind = "Abort"
+	KindReturn       Kind = "Return"
+	KindComplete     Kind = "Complete"
+)
+
+// A Result is the machine's answer. A refusal is an answer, not an error: it is committed, and final.
+type Result struct {
+	// OK says that the command won: what it asked for is so.
+	OK bool `json:"ok"`
+	// Reason says, for people, why the command was refused.
+	Reason string `json:"reason,omitempty"`
+	// Pod and Migration are those that the command was about, as they are after it; nil if there are none.
+	Pod       *Pod       `json:"pod,omitempty"`
+	Migration *Migration `json:"migration,omitempty"`
+}
+
+func refused(format string, args ...any) Result {
+	return Result{Reason: fmt.Sprintf(format, args...)}
+}
+
+func unknownPod(name string) string  { return fmt.Sprintf("there is no pod %s", name) }
+func unknownNode(name string) string { return fmt.Sprintf("node %s is not known to the mesh", name) }

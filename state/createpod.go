@@ -1,0 +1,77 @@
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+)
+
+// Kind implements [Command].
+func (CreatePod) Kind() Kind { return KindCreatePod }
+
+func (c CreatePod) apply(m *Machine) Result {
+	if reason := c.refusal(m); reason != "" {
+		return refused("%s", reason)
+	}
+	if pod, ok := m.t.pods[c.Name]; ok {
+		if pod.UID == c.UID {
+			return m.won(c.Name, "")
+		}
+		return m.lost(c.Name, "", "there is a pod %s already, at %s: remove it first or choose another name", c.Name, pod.Node)
+	}
+	if pod, ok := m.podByUID(c.UID); ok {
+		return m.lost(pod.Name, "", "pod %s has the UID %s already", pod.Name, c.UID)
+	}
+	manifest, err := compactObject(c.Manifest)
+	if err != nil {
+		return refused("the manifest of pod %s is not a JSON object: %v", c.Name, err)
+	}
+	addr, ok := m.freeAddress()
+	if !ok {
+		return refused("no address is left in the pod CIDR %s for pod %s", m.t.podCIDR, c.Name)
+	}
+	m.putPod(Pod{
+		Name: c.Name, UID: c.UID, Manifest: manifest, Image: c.Image, Addr: addr,
+		Node: c.Node, Epoch: 1, Created: c.created(),
+	})
+	return m.won(c.Name, "")
+}
+
+// refusal says what is wrong with the command itself, or with the mesh that it would run in.
+func (c CreatePod) refusal(m *Machine) string {
+	if reason := checkName("name of the pod", c.Name); reason != "" {
+		return reason
+	}
+	if reason := checkName("UID of pod "+c.Name, c.UID); reason != "" {
+		return reason
+	}
+	if err := c.Image.Validate(); err != nil {
+		return "the image of pod " + c.Name + ": " + err.Error()
+	}
+	if _, ok := m.t.nodes[c.Node]; !ok {
+		return unknownNode(c.Node)
+	}
+	if !m.t.podCIDR.IsValid() {
+		return "the mesh has no pod CIDR yet: is an agent with podCIDR in its configuration running?"
+	}
+	// JSON has no other years, and what can't be written down can't be kept.
+	if year := c.created().Year(); year < 0 || year > 9999 {
+		return "the time of creation of pod " + c.Name + " is not within the years 0 to 9999"
+	}
+	return ""
+}
+
+// created has neither zone nor monotonic reading: every server must hold the same value.
+func (c CreatePod) created() time.Time { return c.Created.Round(0).UTC() }
+
+func compactObject(raw json.RawMessage) (json.RawMessage, error) {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, raw); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}

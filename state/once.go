@@ -1,0 +1,48 @@
+package state
+
+// Outcomes is how many proposals the machine remembers, the latest ones.
+const Outcomes = 1024
+
+// outcome is what a proposal came to.
+type outcome struct {
+	ID        string `json:"id"`
+	OK        bool   `json:"ok"`
+	Reason    string `json:"reason,omitempty"`
+	Pod       string `json:"pod,omitempty"`
+	Migration string `json:"migration,omitempty"`
+}
+
+// ApplyOnce carries out a proposal that may be delivered several times: whoever proposes and hears nothing
+// proposes again under the same ID, and a delayed first copy may come after the second. Among the latest
+// [Outcomes] proposals each is applied once, and a duplicate gets the same OK and Reason, with Pod and
+// Migration as they are by then.
+//
+// Commands about one migration stand a duplicate by themselves, at any distance; this also keeps a late
+// CreatePod from bringing back a pod that was removed meanwhile, and the like.
+func (m *Machine) ApplyOnce(id string, c Command) Result {
+	if o, ok := m.seen[id]; ok {
+		m.t.index++
+		r := m.won(o.Pod, o.Migration)
+		r.OK, r.Reason = o.OK, o.Reason
+		return r
+	}
+	r := m.Apply(c)
+	o := outcome{ID: id, OK: r.OK, Reason: r.Reason}
+	if r.Pod != nil {
+		o.Pod = r.Pod.Name
+	}
+	if r.Migration != nil {
+		o.Migration = r.Migration.ID
+	}
+	m.remember(o)
+	return r
+}
+
+func (m *Machine) remember(o outcome) {
+	m.seen[o.ID] = o
+	m.t.outcomes = append(m.t.outcomes, o)
+	if len(m.t.outcomes) > Outcomes {
+		delete(m.seen, m.t.outcomes[0].ID)
+		m.t.outcomes = m.t.outcomes[1:]
+	}
+}

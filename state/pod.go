@@ -1,0 +1,41 @@
+package state
+
+import (
+	"encoding/json"
+	"net/netip"
+	"time"
+)
+
+// A Pod is a placed workload and, in Node and Epoch, the answer to the one question that matters: who may
+// run it.
+type Pod struct {
+	Name string `json:"name"`
+	// UID is unique for ever; a pod that is removed and made again under its name has another.
+	UID string `json:"uid"`
+	// Manifest is the Kubernetes v1 Pod as its owner gave it, in compact JSON. Nobody may modify the bytes.
+	Manifest json.RawMessage `json:"manifest"`
+	Image    Digest          `json:"image"`
+	// Addr is the pod's address at every site, for its whole life.
+	Addr netip.Addr `json:"addr"`
+	// Node owns the pod: it alone may run it, and only at Epoch.
+	Node string `json:"node"`
+	// Epoch begins at 1 and grows with every change of owner.
+	Epoch uint64 `json:"epoch"`
+	// Migration is the ID of the open migration, or "".
+	Migration string `json:"migration,omitempty"`
+	// Deleting says that the pod shall be removed; its owner does that, then proposes DeletePod.
+	Deleting bool      `json:"deleting,omitempty"`
+	Created  time.Time `json:"created"`
+}
+
+// A CreatePod places a new pod on a node, at epoch 1, and gives it the lowest free address of the pod
+// CIDR. Twice with the same name and UID is once.
+type CreatePod struct {
+	Name     string          `json:"name"`
+	UID      string          `json:"uid"`
+	Manifest json.RawMessage `json:"manifest"`
+	Image    Digest          `json:"image"`
+	Node     string          `json:"node"`
+	// Created is the proposer's time: the machine has no clock.
+	Created time.Time `json:"created"`
+}

@@ -1,0 +1,60 @@
+package state
+
+// Reserve opens a migration. It binds the pod, so that no other migration of it can begin, and changes
+// nothing about who owns it. Twice is once.
+type Reserve struct {
+	// Migration is the new migration's ID, unique for ever.
+	Migration string `json:"migration"`
+	Pod       string `json:"pod"`
+	Source    string `json:"source"`
+	Target    string `json:"target"`
+}
+
+// Kind implements [Command].
+func (Reserve) Kind() Kind { return KindReserve }
+
+func (c Reserve) apply(m *Machine) Result {
+	if reason := checkName("ID of the migration", c.Migration); reason != "" {
+		return refused("%s", reason)
+	}
+	if g, ok := m.t.migrations[c.Migration]; ok {
+		return c.again(m, g)
+	}
+	pod, ok := m.t.pods[c.Pod]
+	if !ok {
+		return refused("%s", unknownPod(c.Pod))
+	}
+	switch {
+	case pod.Migration != "":
+		return m.lost(pod.Name, pod.Migration, "pod %s is moving already: %s", pod.Name, m.t.migrations[pod.Migration])
+	case pod.Deleting:
+		return m.lost(pod.Name, "", "pod %s is being removed", pod.Name)
+	case pod.Node != c.Source:
+		return m.lost(pod.Name, "", "pod %s is at %s, not at %s", pod.Name, pod.Node, c.Source)
+	case c.Target == c.Source:
+		return m.lost(pod.Name, "", "pod %s is at %s already", pod.Name, c.Target)
+	}
+	if _, ok := m.t.nodes[c.Target]; !ok {
+		return m.lost(pod.Name, "", "%s", unknownNode(c.Target))
+	}
+	m.putMigration(Migration{
+		ID: c.Migration, Pod: pod.Name, UID: pod.UID, Source: c.Source, Target: c.Target,
+		Epoch: pod.Epoch + 1, Phase: Reserved,
+	})
+	pod.Migration = c.Migration
+	m.putPod(pod)
+	return m.won(pod.Name, c.Migration)
+}
+
+// again answers a Reserve whose ID is known: a duplicate, or one that an Abort has overtaken.
+func (c Reserve) again(m *Machine, g Migration) Result {
+	switch {
+	case g.Phase == Aborted:
+		return m.lost(g.Pod, g.ID, "migration %s was aborted: %s", g.ID, g.Reason)
+	case g.Pod != c.Pod || g.Source != c.Source || g.Target != c.Target:
+		return m.lost(g.Pod, g.ID, "there is another migration with this ID: %s, of pod %s", g, g.Pod)
+	case !g.Phase.Open():
+		return m.lost(g.Pod, g.ID, "%s is over: %s", g, g.Phase)
+	}
+	return m.won(g.Pod, g.ID)
+}

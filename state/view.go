@@ -1,0 +1,76 @@
+package state
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+)
+
+// A View is the state at one moment. It never changes, so any number of goroutines may read it; the slices
+// that it returns are the caller's. The zero View knows nothing.
+type View struct{ t tables }
+
+// Index is the number of commands applied so far, refused ones and duplicates among them: the same on
+// every server for the same state.
+func (v View) Index() uint64 { return v.t.index }
+
+// PodCIDR returns the prefix of all pods, invalid as long as it is not set.
+func (v View) PodCIDR() netip.Prefix { return v.t.podCIDR }
+
+// Pods returns all pods by name.
+func (v View) Pods() []Pod {
+	return sorted(v.t.pods)
+}
+
+// Pod returns the pod of that name.
+func (v View) Pod(name string) (Pod, bool) {
+	pod, ok := v.t.pods[name]
+	return pod, ok
+}
+
+// Nodes returns all nodes by name.
+func (v View) Nodes() []Node {
+	return sorted(v.t.nodes)
+}
+
+// Node returns the node of that name.
+func (v View) Node(name string) (Node, bool) {
+	node, ok := v.t.nodes[name]
+	return node, ok
+}
+
+// NodesAt returns the nodes of a site by name.
+func (v View) NodesAt(site string) []Node {
+	return slices.DeleteFunc(v.Nodes(), func(n Node) bool { return n.Site != site })
+}
+
+// Migrations returns the open migrations and the latest finished ones, by ID.
+func (v View) Migrations() []Migration {
+	return sorted(v.t.migrations)
+}
+
+// Migration returns the migration of that ID.
+func (v View) Migration(id string) (Migration, bool) {
+	g, ok := v.t.migrations[id]
+	return g, ok
+}
+
+// Owns says whether node may run the pod with this UID at this epoch.
+func (v View) Owns(node, uid string, epoch uint64) bool {
+	for _, pod := range v.t.pods {
+		if pod.UID == uid {
+			return pod.Node == node && pod.Epoch == epoch
+		}
+	}
+	return false
+}
+
+// sorted returns the values of a map in the order of its keys.
+func sorted[K cmp.Ordered, V any](m map[K]V) []V {
+	values := make([]V, 0, len(m))
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		values = append(values, m[key])
+	}
+	return values
+}
