@@ -1,0 +1,74 @@
+package api
+
+import (
+	"context"
+	"io"
+)
+
+// Backend answers the requests that the handler doesn't forward to another node. Its methods may be called concurrently.
+// Errors should be an *Error, which says what, why and the cure; any other becomes one of code Internal.
+type Backend interface {
+	API
+	// PlacePod checks a manifest and returns the name of the node that is to run it: node if it isn't empty (a name
+	// that the caller gave), else the manifest's nodeName, else the backend's own node.
+	PlacePod(ctx context.Context, manifest []byte, node string) (string, error)
+}
+
+// API is the control API in Go. A Client has it by asking an agent, a Backend by being one.
+type API interface {
+	Pods
+	Images
+	Mesh
+	Migrations
+}
+
+// Pods runs, shows and removes pods. A Backend is asked to run a pod only if PlacePod named its node, and for the logs
+// or removal of a pod only if GetPod says that its node owns it.
+type Pods interface {
+	// RunPod creates a pod from a v1 Pod (YAML or JSON) on the node, "" meaning any, and returns it when it runs.
+	RunPod(ctx context.Context, manifest []byte, node string) (Pod, error)
+	// ListPods returns all pods of the mesh, or those of the asked node only. A backend needs to know the phase of its
+	// own only; it says PodUnknown of others.
+	ListPods(ctx context.Context, local bool) ([]Pod, error)
+	// GetPod returns a pod with its manifest; of one that another node owns, what the committed state says.
+	GetPod(ctx context.Context, name string) (Pod, error)
+	// PodLogs copies what the pod has written to w; with follow it goes on until the pod is gone or ctx ends.
+	PodLogs(ctx context.Context, name string, follow bool, w io.Writer) error
+	// RemovePod stops a pod and removes it with everything it wrote. It returns when it is gone.
+	RemovePod(ctx context.Context, name string) error
+}
+
+// Images loads and lists the images of a node; "" means the asked node. A Backend is asked for its own node only.
+type Images interface {
+	// LoadImage reads a tar to its end. An error of tar other than io.EOF means that it was cut: nothing may be kept.
+	LoadImage(ctx context.Context, name, node string, tar io.Reader) (Image, error)
+	ListImages(ctx context.Context, node string) ([]Image, error)
+}
+
+// Mesh shows the mesh as the asked node sees it.
+type Mesh interface {
+	GetStatus(ctx context.Context) (Status, error)
+	ListNodes(ctx context.Context) ([]Node, error)
+}
+
+// Migrations moves pods. A Backend is asked to migrate a pod only if its node owns it, and to cancel a migration only if
+// its node is the source.
+type Migrations interface {
+	// Migrate moves a pod to a node or site, tells progress what happens and returns when the move is over: done, or
+	// undone and an error (Aborted) that names step, node and reason. When ctx ends it cancels the move as
+	// CancelMigration does, and still returns only when it is over.
+	Migrate(ctx context.Context, pod, to string, progress Progress) (Report, error)
+	// CancelMigration gives up the open migration of that id, or of the pod of that name, and returns it when that is decided: Aborted,
+	// or FailedPrecondition if it is past its point of no return.
+	CancelMigration(ctx context.Context, name string) (Migration, error)
+	// ListMigrations returns the open migrations and the last finished ones, oldest first.
+	ListMigrations(ctx context.Context) ([]Migration, error)
+	GetMigration(ctx context.Context, id string) (Migration, error)
+}
+
+// Progress is told how a migration goes on. Its methods are called one at a time and must not block for long.
+type Progress interface {
+	// Started is called once, before any event.
+	Started(Move)
+	Event(Event)
+}

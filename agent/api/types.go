@@ -1,0 +1,176 @@
+package api
+
+import "time"
+
+// Pod is a pod as the mesh and, where it runs, its node know it.
+type Pod struct {
+	Name        string    `json:"name"`
+	UID         string    `json:"uid"`
+	Image       string    `json:"image"`        // as the manifest names it
+	ImageDigest string    `json:"image_digest"` // "sha256:<hex>"
+	Address     string    `json:"address"`
+	Node        string    `json:"node"` // the owner
+	Site        string    `json:"site"`
+	Epoch       uint64    `json:"epoch"`
+	Phase       PodPhase  `json:"phase"`
+	Migration   string    `json:"migration"` // id of the open migration, or ""
+	Created     time.Time `json:"created"`
+	PID         int       `json:"pid"`       // on its node; 0 if it has no process
+	ExitCode    int       `json:"exit_code"` // of a pod in PodSucceeded or PodFailed
+	Reason      string    `json:"reason"`    // why the phase is what it is, for people
+	Manifest    []byte    `json:"-"`         // JSON, only from GetPod
+}
+
+// PodPhase is what a pod does now.
+type PodPhase string
+
+// The phases of a pod. PodUnknown is what is said of a pod whose node doesn't answer.
+const (
+	PodPending     PodPhase = "Pending"
+	PodRunning     PodPhase = "Running"
+	PodFrozen      PodPhase = "Frozen"
+	PodMigrating   PodPhase = "Migrating"
+	PodTerminating PodPhase = "Terminating"
+	PodSucceeded   PodPhase = "Succeeded"
+	PodFailed      PodPhase = "Failed"
+	PodUnknown     PodPhase = "Unknown"
+)
+
+// Image is an image in the store of a node.
+type Image struct {
+	Name    string    `json:"name"`
+	Digest  string    `json:"digest"`
+	Size    int64     `json:"size"` // bytes
+	Created time.Time `json:"created"`
+	Node    string    `json:"node"`
+}
+
+// Node is a member of the mesh as the asked node sees it.
+type Node struct {
+	Name    string    `json:"name"`
+	Site    string    `json:"site"`
+	Address string    `json:"address"` // QUIC
+	Gossip  string    `json:"gossip"`
+	State   NodeState `json:"state"`
+	Role    string    `json:"role"` // leader, voter or client
+	Version string    `json:"version"`
+	Arch    string    `json:"arch"`
+	RTTms   float64   `json:"rtt_ms"` // 0 is unknown
+	Pods    int       `json:"pods"`
+}
+
+// NodeState is how a node fares according to gossip.
+type NodeState string
+
+// The states of a node. NodeUnknown is a node that is registered but was never heard of.
+const (
+	NodeAlive   NodeState = "alive"
+	NodeSuspect NodeState = "suspect"
+	NodeDead    NodeState = "dead"
+	NodeLeft    NodeState = "left"
+	NodeUnknown NodeState = "unknown"
+)
+
+// Status is the state of the mesh in short, as the asked node sees it.
+type Status struct {
+	Node         string      `json:"node"`
+	Site         string      `json:"site"`
+	Version      string      `json:"version"`
+	Started      time.Time   `json:"started"`
+	PodCIDR      string      `json:"pod_cidr"`
+	Leader       string      `json:"leader"` // "" while there is none
+	Role         string      `json:"role"`   // of this node: leader, follower, candidate or client
+	Servers      []string    `json:"servers"`
+	AppliedIndex uint64      `json:"applied_index"`
+	NodesAlive   int         `json:"nodes_alive"`
+	NodesKnown   int         `json:"nodes_known"`
+	PodsHere     int         `json:"pods_here"`
+	PodsTotal    int         `json:"pods_total"`
+	Migrations   []Migration `json:"migrations"` // the open ones
+	Problems     []string    `json:"problems"`   // what is wrong, in words
+}
+
+// Migration is a migration as committed, with what its source and target know besides.
+type Migration struct {
+	ID     string         `json:"id"`
+	Pod    string         `json:"pod"`
+	From   string         `json:"from"`
+	To     string         `json:"to"`
+	Epoch  uint64         `json:"epoch"`
+	Phase  MigrationPhase `json:"phase"`
+	Reason string         `json:"reason"`
+	Step   string         `json:"step"`             // that runs now; "" if unknown
+	Report *Report        `json:"report,omitempty"` // once it is done; only its source knows it
+}
+
+// MigrationPhase is a migration's place in its life, as committed.
+type MigrationPhase string
+
+// The phases of a migration.
+const (
+	MigrationReserved  MigrationPhase = "reserved"
+	MigrationActivated MigrationPhase = "activated"
+	MigrationDone      MigrationPhase = "done"
+	MigrationReturned  MigrationPhase = "returned"
+	MigrationAborted   MigrationPhase = "aborted"
+)
+
+// Open says whether the migration is still going on.
+func (p MigrationPhase) Open() bool { return p == MigrationReserved || p == MigrationActivated }
+
+// Move is a migration that has begun.
+type Move struct {
+	ID   string `json:"id"`
+	Pod  string `json:"pod"`
+	From string `json:"from"`
+	To   string `json:"to"`
+	Mode string `json:"mode"`
+}
+
+// Event is something that happened to one step of a migration.
+type Event struct {
+	Step       string    `json:"step"`
+	Node       string    `json:"node"` // where the step runs
+	State      StepState `json:"state"`
+	MS         float64   `json:"ms"` // since the step began
+	BytesDone  int64     `json:"bytes_done"`
+	BytesTotal int64     `json:"bytes_total"` // 0 is unknown
+	Note       string    `json:"note"`        // for people, one line
+}
+
+// StepState is what an Event says of its step.
+type StepState string
+
+// The states of a step.
+const (
+	StepStarted  StepState = "started"
+	StepProgress StepState = "progress"
+	StepDone     StepState = "done"
+	StepFailed   StepState = "failed"
+	StepUndone   StepState = "undone"
+)
+
+// Report is what a finished migration did and cost.
+type Report struct {
+	ID          string  `json:"id"`
+	Pod         string  `json:"pod"`
+	From        string  `json:"from"`
+	To          string  `json:"to"`
+	Mode        string  `json:"mode"`
+	DowntimeMS  float64 `json:"downtime_ms"`
+	TotalMS     float64 `json:"total_ms"`
+	BytesSent   int64   `json:"bytes_sent"`
+	FrozenBytes int64   `json:"frozen_bytes"` // of them sent while the pod was frozen
+	Steps       []Step  `json:"steps"`
+}
+
+// Step is one step of a finished migration.
+type Step struct {
+	Name string  `json:"name"`
+	MS   float64 `json:"ms"`
+}
+
+// Milliseconds is d as events and reports give it: milliseconds with three decimals.
+func Milliseconds(d time.Duration) float64 {
+	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
+}
