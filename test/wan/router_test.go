@@ -1,0 +1,187 @@
+package wan
+
+import (
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// device is a TUN device in memory.
+type device struct {
+	out    chan []byte // what the site sends
+	in     chan []byte // what it receives
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newDevice() *device {
+	return &device{out: make(chan []byte), in: make(chan []byte, 1<<16), closed: make(chan struct{})}
+}
+
+func (d *device) Read(p []byte) (int, error) {
+	select {
+	case b := <-d.out:
+		return copy(p, b), nil
+	case <-d.closed:
+		return 0, os.ErrClosed
+	}
+}
+
+func (d *device) Write(p []byte) (int, error) {
+	d.in <- append([]byte(nil), p...)
+	return len(p), nil
+}
+
+func (d *device) Close() error {
+	d.once.Do(func() { close(d.closed) })
+	return nil
+}
+
+// ipv4 is a packet from nobody to dst with a sequence number in its identification field.
+func ipv4(dst string, size, sequence int) []byte {
+	b := make([]byte, size)
+	b[0] = 0x45
+	binary.BigEndian.PutUint16(b[4:], uint16(sequence))
+	copy(b[16:], netip.MustParseAddr(dst).AsSlice())
+	return b
+}
+
+func newTestRouter(t *testing.T, c Conditions) (*Router, map[string]*device) {
+	t.Helper()
+	devices := map[string]*device{"a": newDevice(), "b": newDevice(), "c": newDevice()}
+	var sites []Site
+	for i, name := range []string{"a", "b", "c"} {
+		sites = append(sites, Site{Name: name, Device: devices[name], Prefixes: []netip.Prefix{
+			netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, byte(i + 1), 0}), 24),
+			netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 15: byte(i + 1)}), 128),
+		}})
+	}
+	r, err := NewRouter(Config{Conditions: c, Seed: 1, Log: slog.New(slog.DiscardHandler)}, sites)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	return r, devices
+}
+
+func receive(t *testing.T, d *device) []byte {
+	t.Helper()
+	select {
+	case b := <-d.in:
+		return b
+	case <-time.After(5 * time.Second):
+		require.FailNow(t, "no packet came")
+		return nil
+	}
+}
+
+func link(t *testing.T, links []LinkStatus, from, to string) LinkStatus {
+	t.Helper()
+	for _, l := range links {
+		if l.From == from && l.To == to {
+			return l
+		}
+	}
+	require.FailNow(t, "no such link", "%s to %s", from, to)
+	return LinkStatus{}
+}
+
+func TestRouterRoutesByDestination(t *testing.T) {
+	r, devices := newTestRouter(t, Conditions{})
+	v6 := make([]byte, 60)
+	v6[0] = 0x60
+	copy(v6[24:], netip.MustParseAddr("fd00::3").AsSlice())
+	for _, garbage := range [][]byte{{}, {0x45}, make([]byte, 100), ipv4("192.0.2.1", 20, 0), ipv4("10.77.1.9", 20, 0)} {
+		devices["a"].out <- garbage
+	}
+	devices["a"].out <- ipv4("10.77.2.1", 100, 7)
+	devices["a"].out <- v6
+	require.Equal(t, ipv4("10.77.2.1", 100, 7), receive(t, devices["b"]))
+	require.Equal(t, v6, receive(t, devices["c"]))
+	require.Equal(t, Count{1, 100}, link(t, r.Links(), "a", "b").Counters.Delivered)
+	require.Equal(t, Count{1, 60}, link(t, r.Links(), "a", "c").Counters.Sent)
+	require.Len(t, r.Links(), 6)
+}
+
+func TestRouterKeepsOrderAndTime(t *testing.T) {
+	_, devices := newTestRouter(t, Conditions{Delay: 20 * ms, Rate: 80e6, Queue: 4 << 20})
+	const n = 1000 // 1000 bytes take 100 us: 100 ms in all
+	start := time.Now()
+	for i := range n {
+		devices["a"].out <- ipv4("10.77.2.1", 1000, i)
+		if i%100 == 99 { // another sender to the same site
+			devices["c"].out <- ipv4("10.77.2.2", 1000, i)
+		}
+	}
+	next := 0
+	for range n + n/100 {
+		b := receive(t, devices["b"])
+		if b[19] == 1 {
+			require.EqualValues(t, next, binary.BigEndian.Uint16(b[4:]))
+			next++
+		}
+	}
+	require.GreaterOrEqual(t, time.Since(start), 120*ms)
+	require.Less(t, time.Since(start), 400*ms)
+}
+
+func TestRouterCutsOneDirectionAndWhatIsOnItsWay(t *testing.T) {
+	r, devices := newTestRouter(t, Conditions{Delay: time.Minute})
+	devices["a"].out <- ipv4("10.77.2.1", 100, 1)
+	devices["a"].out <- ipv4("10.77.2.1", 100, 2)
+	devices["b"].out <- ipv4("10.77.1.1", 100, 3)
+	require.Eventually(t, func() bool {
+		return link(t, r.Links(), "a", "b").Counters.Sent.Packets == 2 && link(t, r.Links(), "b", "a").Counters.Sent.Packets == 1
+	}, 5*time.Second, ms)
+	cut, none := true, time.Duration(0)
+	require.NoError(t, r.Change("a", "b", Change{Cut: &cut, Delay: &none}))
+	devices["a"].out <- ipv4("10.77.2.1", 50, 4)
+	require.Eventually(t, func() bool { return link(t, r.Links(), "a", "b").Counters.Cut == Count{3, 250} }, 5*time.Second, ms)
+	require.EqualValues(t, 1, link(t, r.Links(), "b", "a").Counters.InFlight())
+	cut = false
+	require.NoError(t, r.Change("a", "b", Change{Cut: &cut}))
+	devices["a"].out <- ipv4("10.77.2.1", 100, 5)
+	require.EqualValues(t, 5, receive(t, devices["b"])[5], "nothing of the time before comes late")
+}
+
+func TestRouterRefusesWhatItCannotDo(t *testing.T) {
+	r, _ := newTestRouter(t, Conditions{})
+	require.ErrorContains(t, r.Change("a", "x", Change{}), `no site "x" on the WAN: want one of [a b c]`)
+	require.ErrorContains(t, r.Change("a", "a", Change{}), "no link to itself")
+	loss := 2.0
+	require.ErrorContains(t, r.Change("a", "b", Change{Loss: &loss}), "loss 2")
+	_, err := NewRouter(Config{}, []Site{{Name: "a", Device: newDevice()}, {Name: "a", Device: newDevice()}})
+	require.ErrorContains(t, err, "given twice")
+}
+
+func TestControl(t *testing.T) {
+	r, _ := newTestRouter(t, Conditions{Rate: 1e6})
+	socket := filepath.Join(t.TempDir(), "wan.sock")
+	listener, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	server := &http.Server{Handler: r.Handler()}
+	go server.Serve(listener) //nolint:errcheck // ends by Close
+	t.Cleanup(func() { server.Close() })
+
+	client := NewClient(socket)
+	delay, cut := 80*ms, true
+	require.NoError(t, client.Change(t.Context(),
+		ChangeRequest{From: "a", To: "b", Change: Change{Delay: &delay}},
+		ChangeRequest{From: "b", To: "a", Change: Change{Cut: &cut}}))
+	links, err := client.Links(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, Conditions{Delay: delay, Rate: 1e6}, link(t, links, "a", "b").Conditions)
+	require.Equal(t, Conditions{Rate: 1e6, Cut: true}, link(t, links, "b", "a").Conditions)
+	require.ErrorContains(t, client.Change(t.Context(), ChangeRequest{From: "q", To: "b"}), `no site "q"`)
+
+	_, err = NewClient(filepath.Join(t.TempDir(), "none")).Links(context.Background())
+	require.ErrorContains(t, err, "asking the WAN router")
+}
