@@ -1,0 +1,225 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// dialTimeout bounds Dial, so that a node that is down costs no more.
+	dialTimeout = 5 * time.Second
+
+	// idleTimeout is the least that quic-go accepts (its protocol.MinRemoteIdleTimeout). It is counted from
+	// the first packet sent after the last one received (RFC 9000, section 10.1), so at most keepAlive later.
+	idleTimeout = 5 * time.Second
+	keepAlive   = time.Second
+
+	// DeadAfter is how long a cut link or a dead peer can stay unnoticed.
+	DeadAfter = idleTimeout + keepAlive
+)
+
+// Flow control windows: 1 Gbit/s x 100 ms are 12.5 MB in flight. They start large, since a move can't wait
+// for their growth.
+const (
+	initialStreamWindow     = 8 << 20
+	initialConnectionWindow = 16 << 20
+	maxStreamWindow         = 32 << 20
+	maxConnectionWindow     = 64 << 20
+	maxStreams              = 4096 // open at once on a connection, a direction
+)
+
+// connectionIDLength makes collisions between the connections of an agent and those of its predecessor, to
+// which stateless resets are still answered, improbable. quic-go's default is 4.
+const connectionIDLength = 8
+
+// verifiedHandshakes is how many handshakes a second are taken before source addresses are verified
+// (Retry, RFC 9000, section 8.1.2), which costs those who dial a round trip.
+const verifiedHandshakes = 64
+
+// Config is what a [Transport] needs. All but BulkRate is required.
+type Config struct {
+	Addr     netip.AddrPort                            // UDP address to listen on; port 0 picks one
+	Identity *Identity                                 // of this node
+	Resolve  func(node string) (netip.AddrPort, error) // finds a peer's UDP address; must not block long
+	BulkRate int64                                     // of all Bulk streams together, bytes/s; 0: unlimited
+	Log      *slog.Logger
+}
+
+// Transport is a node's end of all its connections. Its methods may be called concurrently.
+type Transport struct {
+	config  Config
+	socket  *net.UDPConn
+	quic    *quic.Transport
+	server  *quic.Listener
+	limiter *rate.Limiter // nil: unlimited
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // every goroutine of the transport
+
+	mu        sync.Mutex
+	closed    bool
+	dialled   map[route]*dialling
+	sessions  map[*session]struct{} // alive, dialled and accepted
+	past      map[string]*Stats     // by peer: totals of the sessions that are gone
+	listeners map[Kind]*listener
+}
+
+// Listen opens the socket and accepts connections from nodes of the same mesh. The caller closes the
+// transport.
+func Listen(config Config) (*Transport, error) {
+	socket, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(config.Addr))
+	if err != nil {
+		return nil, fmt.Errorf("opening the QUIC socket: %w", err)
+	}
+	if err := growBuffers(socket); err != nil {
+		config.Log.Warn("UDP buffers are small, transfers may be slow", "error", err,
+			"cure", fmt.Sprintf("run as root, or sysctl -w net.core.rmem_max=%[1]d net.core.wmem_max=%[1]d", socketBuffer))
+	}
+	if left := time.Until(config.Identity.Expires); left < nodeLifetime/6 {
+		config.Log.Warn("this node's certificate needs to be renewed", "node", config.Identity.Node, "expires", config.Identity.Expires)
+	}
+	handshakes := rate.NewLimiter(verifiedHandshakes, verifiedHandshakes)
+	resetKey := quic.StatelessResetKey(config.Identity.resetKey)
+	t := &Transport{
+		config: config,
+		socket: socket,
+		quic: &quic.Transport{
+			Conn:                socket,
+			ConnectionIDLength:  connectionIDLength,
+			StatelessResetKey:   &resetKey,
+			VerifySourceAddress: func(net.Addr) bool { return !handshakes.Allow() },
+		},
+		dialled:   map[route]*dialling{},
+		sessions:  map[*session]struct{}{},
+		past:      map[string]*Stats{},
+		listeners: map[Kind]*listener{},
+	}
+	if config.BulkRate > 0 {
+		t.limiter = rate.NewLimiter(rate.Limit(config.BulkRate), bulkChunk(config.BulkRate))
+	}
+	t.server, err = t.quic.Listen(config.Identity.tlsConfig(""), quicConfig(maxStreams))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listening for QUIC: %w", err), t.quic.Close(), socket.Close())
+	}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	t.wg.Go(t.acceptConnections)
+	return t, nil
+}
+
+func quicConfig(incomingStreams int64) *quic.Config {
+	return &quic.Config{
+		Versions:                       []quic.Version{quic.Version1},
+		HandshakeIdleTimeout:           dialTimeout,
+		MaxIdleTimeout:                 idleTimeout,
+		KeepAlivePeriod:                keepAlive,
+		InitialStreamReceiveWindow:     initialStreamWindow,
+		InitialConnectionReceiveWindow: initialConnectionWindow,
+		MaxStreamReceiveWindow:         maxStreamWindow,
+		MaxConnectionReceiveWindow:     maxConnectionWindow,
+		MaxIncomingStreams:             incomingStreams,
+		MaxIncomingUniStreams:          -1,
+	}
+}
+
+// Addr returns the UDP address on which the transport listens.
+func (t *Transport) Addr() netip.AddrPort {
+	return t.socket.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// Node returns the name of this node.
+func (t *Transport) Node() string { return t.config.Identity.Node }
+
+// Close tells all peers (CONNECTION_CLOSE), ends all streams with net.ErrClosed, listeners included, and
+// waits for the transport's goroutines. Data written but not yet delivered is lost: users close their
+// streams first. Closing twice is harmless.
+func (t *Transport) Close() error {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		t.wg.Wait()
+		return nil
+	}
+	t.closed = true
+	listeners := t.listeners
+	t.listeners = map[Kind]*listener{}
+	t.mu.Unlock()
+
+	t.cancel()
+	for _, l := range listeners {
+		l.shut()
+	}
+	err := t.server.Close()
+	t.mu.Lock()
+	sessions := make([]*session, 0, len(t.sessions))
+	for s := range t.sessions {
+		sessions = append(sessions, s)
+	}
+	t.mu.Unlock()
+	for _, s := range sessions {
+		s.close("its agent shut down")
+	}
+	t.wg.Wait()
+	return errors.Join(err, t.quic.Close(), t.socket.Close())
+}
+
+func (t *Transport) acceptConnections() {
+	for {
+		conn, err := t.server.Accept(t.ctx)
+		if err != nil {
+			if t.ctx.Err() == nil {
+				t.config.Log.Error("accepting QUIC connections ended", "error", err)
+			}
+			return
+		}
+		name, err := nameOf(conn.ConnectionState().TLS.PeerCertificates[0])
+		if err != nil { // verify has seen the same certificate
+			conn.CloseWithError(codeClosed, "no name")
+			continue
+		}
+		s := &session{transport: t, conn: conn, peer: name.node}
+		if !t.adopt(s) {
+			return
+		}
+		t.wg.Go(s.acceptStreams)
+	}
+}
+
+// adopt takes a session into the books until it dies. It returns false, having closed it, when the
+// transport is closed.
+func (t *Transport) adopt(s *session) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		s.close("its agent shut down")
+		return false
+	}
+	t.sessions[s] = struct{}{}
+	t.wg.Go(func() {
+		<-s.conn.Context().Done()
+		t.bury(s)
+	})
+	return true
+}
+
+func (t *Transport) bury(s *session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.sessions, s)
+	past := t.past[s.peer]
+	if past == nil {
+		past = &Stats{}
+		t.past[s.peer] = past
+	}
+	past.add(s)
+	t.config.Log.Debug("connection ended", "peer", s.peer, "cause", explain(context.Cause(s.conn.Context())))
+}
