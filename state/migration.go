@@ -42,6 +42,9 @@ type Migration struct {
 
 // String names the migration in sentences: "migration m-1 from ams to fra".
 func (g Migration) String() string {
+	if g.Target == "" { // aborted before it was reserved, see [Abort]
+		return fmt.Sprintf("migration %s from %s", g.ID, g.Source)
+	}
 	return fmt.Sprintf("migration %s from %s to %s", g.ID, g.Source, g.Target)
 }
 

@@ -8,7 +8,7 @@ type outcome struct {
 	ID        string `json:"id"`
 	OK        bool   `json:"ok"`
 	Reason    string `json:"reason,omitempty"`
-	Pod       string `json:"pod,omitempty"`
+	UID       string `json:"uid,omitempty"` // of the pod: by then another may have its name
 	Migration string `json:"migration,omitempty"`
 }
 
@@ -22,14 +22,15 @@ type outcome struct {
 func (m *Machine) ApplyOnce(id string, c Command) Result {
 	if o, ok := m.seen[id]; ok {
 		m.t.index++
-		r := m.won(o.Pod, o.Migration)
+		pod, _ := m.podByUID(o.UID)
+		r := m.won(pod.Name, o.Migration)
 		r.OK, r.Reason = o.OK, o.Reason
 		return r
 	}
 	r := m.Apply(c)
 	o := outcome{ID: id, OK: r.OK, Reason: r.Reason}
 	if r.Pod != nil {
-		o.Pod = r.Pod.Name
+		o.UID = r.Pod.UID
 	}
 	if r.Migration != nil {
 		o.Migration = r.Migration.ID

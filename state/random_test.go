@@ -1,0 +1,172 @@
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+)
+
+// TestRandomDelivery lets every command that anybody might have sent arrive in any order, late, doubled
+// under its ID or proposed anew, with restarts from snapshots between, and checks the invariants after each.
+func TestRandomDelivery(t *testing.T) {
+	seeds := uint64(4000)
+	if testing.Short() {
+		seeds = 400
+	}
+	phases := map[MigrationPhase]int{}
+	for seed := range seeds {
+		m, err := deliverAtRandom(seed)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		for _, g := range m.View().Migrations() {
+			phases[g.Phase]++
+		}
+	}
+	// A generator that never gets anywhere would prove nothing.
+	for _, phase := range []MigrationPhase{Reserved, Activated, Done, Returned, Aborted} {
+		if phases[phase] < int(seeds)/20 {
+			t.Errorf("only %d migrations ended up %s: %v", phases[phase], phase, phases)
+		}
+	}
+}
+
+func deliverAtRandom(seed uint64) (*Machine, error) {
+	g := generator{rand.New(rand.NewPCG(seed, 1)), 0, nil}
+	m, w := New(), newWatcher()
+	for range 150 {
+		if g.IntN(40) == 0 {
+			restored, err := restored(m)
+			if err != nil {
+				return nil, err
+			}
+			m = restored
+		}
+		p := g.proposal(m.View())
+		before := m.View()
+		r := m.ApplyOnce(p.id, p.command)
+		if r.OK == (r.Reason != "") {
+			return nil, fmt.Errorf("%#v: result %#v", p.command, r)
+		}
+		if err := w.check(m.View()); err != nil {
+			return nil, fmt.Errorf("after %s %#v: %w", p.id, p.command, err)
+		}
+		if m.View().Index() != before.Index()+1 {
+			return nil, fmt.Errorf("the index went from %d to %d", before.Index(), m.View().Index())
+		}
+		if !r.OK && !sameRecords(before, m.View()) {
+			return nil, fmt.Errorf("%#v was refused (%s), and yet changed something", p.command, r.Reason)
+		}
+	}
+	return m, nil
+}
+
+type proposal struct {
+	id      string
+	command Command
+}
+
+// A generator makes plausible commands: mostly such as fit the state, or fitted it once.
+type generator struct {
+	*rand.Rand
+	count int
+	sent  []proposal
+}
+
+func (g *generator) proposal(v View) proposal {
+	if len(g.sent) > 0 && g.IntN(4) == 0 {
+		p := g.sent[g.IntN(len(g.sent))] // the same proposal again
+		if _, create := p.command.(CreatePod); !create && g.IntN(2) == 0 {
+			g.count++
+			p.id = fmt.Sprintf("p-%d", g.count) // or its content, by a proposer that lost its memory
+		}
+		return p
+	}
+	g.count++
+	p := proposal{fmt.Sprintf("p-%d", g.count), g.command(v)}
+	g.sent = append(g.sent, p)
+	return p
+}
+
+func (g *generator) command(v View) Command {
+	nodes := []string{"ams", "fra", "nyc"}
+	pods := []string{"p1", "p2"}
+	node, pod := nodes[g.IntN(3)], pods[g.IntN(2)]
+	if g.count < 20 && g.IntN(2) == 0 || g.IntN(20) == 0 {
+		return g.setup(node, pod)
+	}
+	current, _ := v.Pod(pod)
+	if current.Node != "" && g.IntN(5) > 0 {
+		node = current.Node
+	}
+	record := Migration{ID: fmt.Sprintf("m-%d", g.IntN(g.count)), Target: node, UID: current.UID, Epoch: uint64(g.IntN(5))}
+	if all := v.Migrations(); len(all) > 0 && g.IntN(8) > 0 {
+		record = all[g.IntN(len(all))]
+		if open, ok := v.Migration(current.Migration); ok && g.IntN(3) > 0 {
+			record = open
+		}
+	}
+	switch g.IntN(40) {
+	case 0:
+		return MarkDeleting{Name: pod}
+	case 1, 2:
+		return DeletePod{pod, current.UID}
+	case 3, 4, 5, 6:
+		return Abort{Migration: record.ID, Reason: "time", UID: record.UID, Epoch: record.Epoch}
+	case 7, 8, 9, 10, 11, 12, 13, 14:
+		return Activate{record.ID, record.Target, record.Epoch}
+	case 15, 16:
+		return Return{record.ID, record.Target, "restore failed"}
+	case 17, 18, 19, 20:
+		return Complete{record.ID, record.Target}
+	default:
+		return Reserve{fmt.Sprintf("m-%d", g.count), pod, node, nodes[g.IntN(3)]}
+	}
+}
+
+func (g *generator) setup(node, pod string) Command {
+	switch g.IntN(7) {
+	case 0:
+		return SetMesh{netip.MustParsePrefix("10.88.0.0/29")}
+	case 1:
+		return ForgetNode{node}
+	case 2, 3, 4:
+		return RegisterNode{Node{Name: node, Site: "site"}}
+	default:
+		return CreatePod{
+			Name: pod, UID: fmt.Sprintf("u-%d", g.count), Node: node, Image: testImage,
+			Manifest: json.RawMessage(`{ "spec": "<&>" }`), Created: time.Unix(int64(g.count), 0),
+		}
+	}
+}
+
+// restored returns what a snapshot of m gives, having made sure that it is m.
+func restored(m *Machine) (*Machine, error) {
+	var first, second bytes.Buffer
+	if err := m.Snapshot(&first); err != nil {
+		return nil, err
+	}
+	data := bytes.Clone(first.Bytes())
+	other := New()
+	if err := other.Restore(&first); err != nil {
+		return nil, err
+	}
+	if err := other.Snapshot(&second); err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(data, second.Bytes()) {
+		return nil, fmt.Errorf("a restored machine differs:\n%s%s", data, second.Bytes())
+	}
+	return other, nil
+}
+
+// sameRecords compares all but the index and the remembered outcomes.
+func sameRecords(a, b View) bool {
+	a.t.index, a.t.outcomes = b.t.index, b.t.outcomes
+	return reflect.DeepEqual(a, b)
+}
