@@ -1,0 +1,119 @@
+// Package configs reads the configuration of an agent, strictly: whatever it doesn't know or can't accept is an error
+// that shows the line and says what would be valid.
+package configs
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+)
+
+// Config is the configuration of an agent; agent.example.yaml explains each field. The tag want says what is valid, for
+// error messages.
+type Config struct {
+	Node    string           `yaml:"node" want:"a name of at most 63 lower-case letters, digits, '-' and '.', such as ams"`
+	Site    string           `yaml:"site" want:"a name of at most 63 lower-case letters, digits, '-' and '.', such as amsterdam"`
+	Address netip.AddrPort   `yaml:"address" want:"the IP address and UDP port that peers reach, such as 10.77.1.1:7400"`
+	Gossip  netip.AddrPort   `yaml:"gossip" want:"the IP address and port that peers reach, such as 10.77.1.1:7946"`
+	Join    []netip.AddrPort `yaml:"join" want:"gossip addresses of peers, such as [10.77.2.1:7946]"`
+	Servers []string         `yaml:"servers" want:"names of the nodes that vote, the same list on each, such as [ams, fra, nyc]"`
+	PodCIDR netip.Prefix     `yaml:"podCIDR" want:"an IPv4 network of /8 to /28, such as 10.88.0.0/16"`
+	Overlay Overlay          `yaml:"overlay"`
+
+	Identity     string `yaml:"identity" want:"the absolute path of a directory"`
+	StateDir     string `yaml:"stateDir" want:"the absolute path of a directory"`
+	RunDir       string `yaml:"runDir" want:"the absolute path of a directory"`
+	Socket       string `yaml:"socket" want:"an absolute path of at most 107 bytes"`
+	CgroupParent string `yaml:"cgroupParent" want:"an absolute cgroup path such as /drover"`
+
+	BulkRate Rate `yaml:"bulkRate" want:"a rate such as 800kbit, 100mbit or 2.5gbit; \"\" is unlimited"`
+	Log      Log  `yaml:"log"`
+}
+
+// Overlay is the VXLAN that carries the pods' packets between nodes, over the IP of Config.Address. It must be the same on each node.
+type Overlay struct {
+	VNI  uint32 `yaml:"vni" want:"a number from 1 to 16777215"`
+	Port uint16 `yaml:"port" want:"a UDP port from 1 to 65535"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string `yaml:"level" want:"debug, info, warn or error"`
+	Format string `yaml:"format" want:"text or json"`
+}
+
+// Default returns the configuration of an empty file: it lacks what only the operator knows.
+func Default() Config {
+	return Config{
+		PodCIDR:      netip.MustParsePrefix("10.88.0.0/16"),
+		Overlay:      Overlay{VNI: 4088, Port: 4789},
+		Identity:     "/etc/drover/identity",
+		StateDir:     "/var/lib/drover",
+		RunDir:       "/run/drover",
+		CgroupParent: "/drover",
+		Log:          Log{Level: "info", Format: "text"},
+	}
+}
+
+// maxFile bounds what is read; a real configuration has some hundred bytes.
+const maxFile = 64 << 10
+
+// Load reads and checks the configuration at path. If it is wrong the error is an *Error with everything that is wrong.
+func Load(path string) (Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("reading the configuration: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // only read
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return Config{}, fmt.Errorf("reading the configuration: %w", err)
+	}
+	if len(data) > maxFile {
+		return Config{}, fmt.Errorf("reading the configuration: %s is larger than %d bytes", path, maxFile)
+	}
+	return Parse(filepath.Base(path), data)
+}
+
+// Parse is Load for a file of that name whose content is data.
+func Parse(name string, data []byte) (Config, error) {
+	c := Default()
+	doc := read(data, &c)
+	c.check(doc)
+	if len(doc.problems) > 0 {
+		return Config{}, newError(name, data, doc.problems)
+	}
+	c.derive()
+	return c, nil
+}
+
+// gossipPort is memberlist's own default.
+const gossipPort = 7946
+
+// derive fills in what follows from other fields.
+func (c *Config) derive() {
+	if !c.Gossip.IsValid() && c.Address.IsValid() {
+		c.Gossip = netip.AddrPortFrom(c.Address.Addr(), gossipPort)
+	}
+	if c.Site == "" {
+		c.Site = c.Node
+	}
+	c.Socket = c.socket()
+}
+
+func (c *Config) socket() string { return cmp.Or(c.Socket, filepath.Join(c.RunDir, "agent.sock")) }
+
+// Logger returns a logger that writes to w as l says.
+func (l Log) Logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(l.Level)) // checked by Load; otherwise info
+	options := &slog.HandlerOptions{Level: level}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
