@@ -1,0 +1,166 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/drover-mesh/drover/state"
+)
+
+// Arrivals serves the moves that come to this node. It takes a checkpoint, which is code that will run as root,
+// only from the node that the committed state names as the source of a move to this one.
+type Arrivals struct {
+	Config
+	dest Destination
+
+	mu   sync.Mutex
+	open map[string]*arrival // by move
+	life context.Context     //nolint:containedctx // what arrivals do goes on after the request that began it
+	jobs sync.WaitGroup
+}
+
+// arrival is one move to this node.
+type arrival struct {
+	plan    Plan
+	journal *Journal
+
+	mu      sync.RWMutex // read: something is received; write: it is taken over or discarded
+	taken   bool         // the take-over has begun: nothing more is received
+	gone    bool         // discarded or finished
+	restore Restore
+
+	cargo cargo
+}
+
+// NewArrivals readies this node to take pods. Close must be called before life ends the node's ledger.
+func NewArrivals(life context.Context, c Config, d Destination) *Arrivals {
+	return &Arrivals{Config: c, dest: d, open: map[string]*arrival{}, life: life}
+}
+
+// Close waits for what is under way. life must have ended.
+func (a *Arrivals) Close() { a.jobs.Wait() }
+
+// Held says whether the pod's packets must be held here: it arrives, and does not run yet.
+func (a *Arrivals) Held(podUID string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, x := range a.open {
+		if x.plan.Pod.UID == podUID {
+			return true
+		}
+	}
+	return false
+}
+
+// Preflight compares what the pod needs with what this node has. Nothing changes.
+func (a *Arrivals) Preflight(ctx context.Context, p Plan, f Facts) (Offer, error) {
+	if p.Target != a.Node {
+		return Offer{}, fmt.Errorf("the move goes to %s, and this is %s", p.Target, a.Node)
+	}
+	return a.dest.Check(ctx, p, f)
+}
+
+// Prepare begins an arrival. peer is the node that asks.
+func (a *Arrivals) Prepare(ctx context.Context, peer string, p Plan) error {
+	if err := a.authorise(ctx, peer, p); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, ok := a.open[p.ID]; ok {
+		return nil
+	}
+	for _, x := range a.open {
+		if x.plan.Pod.UID == p.Pod.UID {
+			return fmt.Errorf("what move %s left of pod %s is still being removed", x.plan.ID, p.Pod.Name)
+		}
+	}
+	j, err := createJournal(a.Journals, AsTarget, p)
+	if err != nil {
+		return err
+	}
+	x := &arrival{plan: p, journal: j, cargo: newCargo()}
+	a.open[p.ID] = x
+	a.jobs.Go(func() { a.follow(x) })
+	return a.dest.Prepare(ctx, p)
+}
+
+// authorise waits until this node has heard of the move, and compares it with what the peer says.
+func (a *Arrivals) authorise(ctx context.Context, peer string, p Plan) error {
+	ctx, cancel := context.WithTimeout(ctx, hearsay)
+	defer cancel()
+	changes := a.Ledger.Watch(ctx)
+	for {
+		v := a.Ledger.View()
+		if m, ok := v.Migration(p.ID); ok {
+			pod, _ := v.Pod(m.Pod)
+			switch {
+			case m.Phase != state.Reserved:
+				return fmt.Errorf("move %s is %s", p.ID, m.Phase)
+			case m.Source != peer || m.Source != p.Source || m.Target != a.Node || m.Epoch != p.Epoch() || pod.UID != p.Pod.UID:
+				return fmt.Errorf("the mesh knows move %s otherwise: pod %s from %s to %s", p.ID, m.Pod, m.Source, m.Target)
+			}
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("this node has not heard of move %s: %w", p.ID, ctx.Err())
+		case <-changes:
+		}
+	}
+}
+
+// find returns the arrival of a move, if peer is its source.
+func (a *Arrivals) find(peer, id string) (*arrival, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	x, ok := a.open[id]
+	if !ok || x.plan.Source != peer {
+		return nil, fmt.Errorf("no move %s from %s arrives here", id, peer)
+	}
+	return x, nil
+}
+
+// follow ends the arrival when the mesh has aborted the move.
+func (a *Arrivals) follow(x *arrival) {
+	phase, err := awaitOutcome(a.life, a.Ledger, x.plan.ID)
+	if err != nil || phase == state.Done {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.taken { // takeOver sees the refusal itself
+		return
+	}
+	a.discard(x)
+}
+
+// discard removes all that has arrived. x.mu is held.
+func (a *Arrivals) discard(x *arrival) {
+	if x.gone {
+		return
+	}
+	err := a.again(x, "removing what has arrived", func(ctx context.Context, p Plan) error {
+		if x.restore != nil {
+			if err := x.restore.Cancel(ctx); err != nil {
+				return err
+			}
+		}
+		return a.dest.Discard(ctx, p)
+	})
+	if err == nil {
+		a.end(x)
+	}
+}
+
+// end forgets an arrival of which nothing is left to do. x.mu is held.
+func (a *Arrivals) end(x *arrival) {
+	x.gone = true
+	if err := x.journal.Remove(); err != nil {
+		a.Log.Error("removing a journal", "move", x.plan.ID, "err", err)
+	}
+	a.mu.Lock()
+	delete(a.open, x.plan.ID)
+	a.mu.Unlock()
+}

@@ -1,0 +1,102 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// maxImages bounds the files of a checkpoint; a pod of a thousand processes has some five thousand.
+	maxImages = 1 << 16
+	// stalled is how long nothing may arrive before a take-over gives up.
+	stalled = 30 * time.Second
+)
+
+// cargo is what has arrived of a pod. Images, the writable layer and the word that all was sent come on
+// different streams, in any order.
+type cargo struct {
+	mu     sync.Mutex
+	images map[string]File
+	uppers int
+	err    error
+	news   chan struct{} // something has arrived or broken; holds one
+}
+
+func newCargo() cargo {
+	return cargo{images: map[string]File{}, news: make(chan struct{}, 1)}
+}
+
+func (c *cargo) addImage(f File) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.images[f.Name] = f
+	if len(c.images) > maxImages {
+		c.err = fmt.Errorf("a checkpoint has at most %d images", maxImages)
+	}
+	c.tell()
+}
+
+func (c *cargo) addUpper() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.uppers++
+	c.tell()
+}
+
+// broke records that something did not arrive, and returns err.
+func (c *cargo) broke(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = errors.Join(c.err, err)
+	c.tell()
+	return err
+}
+
+func (c *cargo) tell() {
+	select {
+	case c.news <- struct{}{}:
+	default:
+	}
+}
+
+// wait returns when all that m lists has arrived, with the digests it had when it was sent.
+func (c *cargo) wait(ctx context.Context, m Manifest) error {
+	for {
+		whole, err := c.whole(m)
+		if whole || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.news:
+		case <-time.After(stalled):
+			return fmt.Errorf("nothing has arrived for %s, and the checkpoint is not whole", stalled)
+		}
+	}
+}
+
+func (c *cargo) whole(m Manifest) (bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return false, c.err
+	}
+	if len(m.Images) == 0 {
+		return false, errors.New("a checkpoint has images, and none was sent")
+	}
+	for _, want := range m.Images {
+		got, ok := c.images[want.Name]
+		if !ok {
+			return false, nil
+		}
+		if got != want {
+			return false, fmt.Errorf("image %s arrived with %d bytes and digest %s, and was sent with %d and %s",
+				want.Name, got.Size, got.Digest, want.Size, want.Digest)
+		}
+	}
+	return c.uppers >= m.Uppers, nil
+}

@@ -1,0 +1,308 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/drover-mesh/drover/state"
+)
+
+// Config is what departures and arrivals of a node work with.
+type Config struct {
+	Node     string // this node
+	Journals string // directory of its journals
+	Ledger   Ledger
+	Log      *slog.Logger
+}
+
+// Departure is a move seen from the node that the pod leaves, which drives it.
+type Departure struct {
+	Config
+	plan    Plan
+	source  Source
+	target  Target
+	watch   func(Progress)
+	journal *Journal
+
+	// What a step leaves for those after it.
+	facts      Facts
+	offer      Offer
+	upper      Upper
+	uppers     int
+	cutover    Cutover
+	dump       Dump
+	milestones Milestones
+	reached    map[string]bool
+
+	steps       []StepTime
+	notes       string // of the step that runs
+	sentBefore  int64
+	sentFrozen  int64 // sent when the pod was frozen
+	frozen      time.Time
+	downtime    time.Duration
+	frozenBytes int64
+}
+
+// NewDeparture readies the move of a pod from this node. watch is called from one goroutine, for each thing
+// that happens; it must not block.
+func NewDeparture(c Config, p Plan, s Source, t Target, watch func(Progress)) *Departure {
+	return &Departure{Config: c, plan: p, source: s, target: t, watch: watch, reached: map[string]bool{}}
+}
+
+// Run moves the pod. When ctx is cancelled before the mesh has activated the move, it is rolled back; after that
+// it goes on. life ends with the agent: then Run returns as soon as it can, and leaves the rest to Recover.
+//
+// The error is an *Error, unless the move was refused before anything had changed (a *RefusedError, or why it
+// could not begin).
+func (d *Departure) Run(life, ctx context.Context) (Report, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(life, cancel)()
+	begun := time.Now()
+	d.sentBefore = d.target.Sent()
+	defer d.close()
+	for _, s := range pipeline() {
+		if err := d.step(life, ctx, s); err != nil {
+			if settled := d.settle(life, s, err); settled != nil {
+				return Report{}, settled
+			}
+			break // the target runs the pod, and the source is retired
+		}
+	}
+	return Report{
+		Plan:        d.plan,
+		Steps:       d.steps,
+		Downtime:    d.downtime,
+		Total:       time.Since(begun),
+		BytesSent:   d.target.Sent() - d.sentBefore,
+		FrozenBytes: d.frozenBytes,
+	}, nil
+}
+
+func (d *Departure) step(life, ctx context.Context, s step) error {
+	if s.name == "retire" {
+		ctx = life // nothing to roll back to
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if d.journal != nil {
+		if err := d.journal.Begin(s.name); err != nil {
+			return err
+		}
+	}
+	begun, sent := time.Now(), d.target.Sent()
+	d.notes = ""
+	d.tell(Progress{Step: s.name, Node: d.where(s), Status: Started})
+	err := s.do(d, ctx)
+	p := Progress{Step: s.name, Node: d.where(s), Status: Done, Elapsed: time.Since(begun), Bytes: d.target.Sent() - sent, Note: d.notes}
+	if err != nil {
+		p.Status, p.Note = Broken, err.Error()
+		d.tell(p)
+		return err
+	}
+	d.steps = append(d.steps, StepTime{s.name, p.Elapsed})
+	d.tell(p)
+	return nil
+}
+
+func (d *Departure) preflight(ctx context.Context) error {
+	var err error
+	if d.facts, err = d.source.Facts(ctx, d.plan.Pod); err != nil {
+		return err
+	}
+	if d.offer, err = d.target.Preflight(ctx, d.plan, d.facts); err != nil {
+		return err
+	}
+	if len(d.offer.Refusals) > 0 {
+		return &RefusedError{Node: d.plan.Target, Refusals: d.offer.Refusals}
+	}
+	d.notes = d.offer.Note
+	return nil
+}
+
+func (d *Departure) reserve(ctx context.Context) error {
+	var err error
+	// The journal comes before the command: an agent that dies in between must know what to abort.
+	if d.journal, err = createJournal(d.Journals, AsSource, d.plan); err != nil {
+		return err
+	}
+	r, err := propose(ctx, d.Ledger, state.Reserve{
+		Migration: d.plan.ID, Pod: d.plan.Pod.Name, Source: d.plan.Source, Target: d.plan.Target,
+	})
+	if err != nil {
+		return err
+	}
+	if !r.OK {
+		return errors.New(r.Reason)
+	}
+	d.notes = fmt.Sprintf("epoch %d", d.plan.Epoch())
+	return d.target.Prepare(ctx, d.plan)
+}
+
+func (d *Departure) presync(ctx context.Context) error {
+	for _, l := range d.offer.Missing {
+		err := d.target.SendLayer(ctx, d.plan, l, func(w io.Writer) error { return d.source.Layer(ctx, l, w) })
+		if err != nil {
+			return fmt.Errorf("sending layer %s: %w", l, err)
+		}
+	}
+	var err error
+	if d.upper, err = d.source.Upper(d.plan.Pod); err != nil {
+		return err
+	}
+	return d.sendUpper(ctx, false)
+}
+
+func (d *Departure) sendUpper(ctx context.Context, final bool) error {
+	err := d.target.SendUpper(ctx, d.plan, final, func(w io.Writer) error { return d.upper.Pack(ctx, w, final) })
+	if err != nil {
+		return fmt.Errorf("sending the writable layer: %w", err)
+	}
+	d.uppers++
+	return nil
+}
+
+// freeze begins the downtime. The order of what follows, up to ShutEgress in final, is the one in which no
+// connection was ever reset: the hold stands before a socket is read, sockets are drained before the freeze,
+// and the kernel of the frozen pod can't answer from then on.
+func (d *Departure) freeze(ctx context.Context) error {
+	var err error
+	if d.cutover, err = d.source.Cutover(ctx, d.plan.Pod, d.plan.Target); err != nil {
+		return err
+	}
+	if d.dump, err = d.source.Dump(ctx, d.plan); err != nil {
+		return err
+	}
+	d.sentFrozen = d.target.Sent()
+	d.frozen = time.Now()
+	if err := d.cutover.Divert(); err != nil {
+		return err
+	}
+	if err := d.cutover.Drain(ctx); err != nil {
+		return err
+	}
+	return d.source.Freeze(ctx, d.plan.Pod)
+}
+
+// final sends each image as soon as it is whole, and what changed in the writable layer once all is dumped.
+func (d *Departure) final(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var images []File
+	sent := make(chan error, 1)
+	go func() {
+		var err error
+		if images, err = d.sendImages(ctx); err != nil {
+			cancel()
+		}
+		sent <- err
+	}()
+	err := d.dump.Run(ctx, d.cutover.ShutEgress, func() error { return d.sendUpper(ctx, true) })
+	if err != nil {
+		cancel()
+	}
+	if sendErr := <-sent; err == nil || errors.Is(err, context.Canceled) && sendErr != nil {
+		err = sendErr
+	}
+	if err != nil {
+		return err
+	}
+	d.frozenBytes = d.target.Sent() - d.sentFrozen
+	d.milestones, err = d.target.Restore(ctx, d.plan, Manifest{Images: images, Uppers: d.uppers})
+	return err
+}
+
+func (d *Departure) sendImages(ctx context.Context) (files []File, err error) {
+	w, err := d.target.SendImages(ctx, d.plan)
+	if err != nil {
+		return nil, fmt.Errorf("opening the stream of images: %w", err)
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	for path := range d.dump.Images() {
+		f, err := w.Send(ctx, path)
+		if err != nil {
+			return nil, fmt.Errorf("sending image %s: %w", path, err)
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+func (d *Departure) restore(ctx context.Context) error  { return d.await(ctx, Restored) }
+func (d *Departure) activate(ctx context.Context) error { return d.await(ctx, Activated) }
+
+func (d *Departure) release(ctx context.Context) error {
+	if err := d.await(ctx, Resumed); err != nil {
+		return err
+	}
+	d.downtime = time.Since(d.frozen) - d.target.RTT()/2
+	return d.await(ctx, Released)
+}
+
+// retire destroys the frozen copy once the mesh has recorded that the pod runs at the target.
+func (d *Departure) retire(ctx context.Context) error {
+	phase, err := awaitOutcome(ctx, d.Ledger, d.plan.ID)
+	if err != nil {
+		return err
+	}
+	if phase != state.Done {
+		return fmt.Errorf("the target gave the pod back (%s)", phase)
+	}
+	return d.retireNow(ctx)
+}
+
+func (d *Departure) retireNow(ctx context.Context) error {
+	if err := d.source.Retire(ctx, d.plan); err != nil {
+		return err
+	}
+	j := d.journal
+	d.journal = nil
+	return j.Remove()
+}
+
+// await waits for the target's word.
+func (d *Departure) await(ctx context.Context, name string) error {
+	stop := context.AfterFunc(ctx, func() { d.milestones.Close() })
+	defer stop()
+	for !d.reached[name] {
+		m, err := d.milestones.Next()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("waiting to hear that the pod is %s: %w", name, err)
+		}
+		if m.Name == Failed {
+			return errors.New(m.Error)
+		}
+		d.reached[m.Name] = true
+	}
+	return nil
+}
+
+func (d *Departure) where(s step) string {
+	if s.remote {
+		return d.plan.Target
+	}
+	return d.plan.Source
+}
+
+func (d *Departure) tell(p Progress) {
+	d.Log.Info("move", "id", d.plan.ID, "pod", d.plan.Pod.Name, "step", p.Step, "node", p.Node, "status", p.Status, "ms", p.Elapsed.Milliseconds(), "note", p.Note)
+	d.watch(p)
+}
+
+// close frees what the steps left open. A move that ended has nothing else left.
+func (d *Departure) close() {
+	if d.milestones != nil {
+		_ = d.milestones.Close()
+	}
+	if d.cutover != nil {
+		_ = d.cutover.Close()
+	}
+}
