@@ -1,0 +1,247 @@
+package volumes
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/drover-mesh/drover/state"
+)
+
+// A Root is where the root file system of a pod is.
+type Root struct {
+	Path  string // the overlay's mount point, once it is mounted
+	Upper string // what the pod has written; the only part that moves with it
+	Work  string // overlayfs's own
+}
+
+var podUID = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}$`)
+
+func (s *Store) podPath(uid string) (string, error) {
+	if !podUID.MatchString(uid) {
+		return "", fmt.Errorf("pod UID %q: take letters, digits and . _ -, at most 128, a letter or digit first", shorten(uid))
+	}
+	return filepath.Join(s.dir, "pods", uid), nil
+}
+
+func rootIn(dir string) Root {
+	return Root{Path: filepath.Join(dir, "rootfs"), Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
+}
+
+// Prepare makes the directories of a pod's overlay and holds the layers that it stands on, the topmost first,
+// against removal; it doesn't mount. An arriving upper must be applied between Prepare and Mount, since
+// overlayfs forbids changes below a mounted overlay. Calling it again with the same layers changes nothing.
+func (s *Store) Prepare(ctx context.Context, uid string, lowers []state.Digest) (Root, error) {
+	root, err := s.prepare(ctx, uid, lowers)
+	if err != nil {
+		return Root{}, fmt.Errorf("preparing the root file system of pod %s: %w", shorten(uid), explainFull(err, s.dir))
+	}
+	return root, nil
+}
+
+func (s *Store) prepare(ctx context.Context, uid string, lowers []state.Digest) (Root, error) {
+	dir, err := s.podPath(uid)
+	if err != nil {
+		return Root{}, err
+	}
+	if len(lowers) == 0 {
+		return Root{}, errors.New("it needs at least one layer")
+	}
+	if ctx.Err() != nil {
+		return Root{}, context.Cause(ctx)
+	}
+	root := rootIn(dir)
+	return root, s.locked(func() error {
+		for _, lower := range lowers {
+			if !s.Has(lower) {
+				return fmt.Errorf("layer %s: %w", lower.Short(), ErrNotFound)
+			}
+		}
+		before, err := s.readLowers(uid)
+		if err == nil && !slices.Equal(before, lowers) {
+			return fmt.Errorf("it stands on other layers (%v): remove it first: %w", before, ErrInUse)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, sub := range []string{dir, root.Path, root.Work} {
+			if err := os.MkdirAll(sub, 0o700); err != nil {
+				return err
+			}
+		}
+		if err := makeUpper(root.Upper, s.layerPath(lowers[0])); err != nil {
+			return err
+		}
+		if before != nil {
+			return nil
+		}
+		content, err := json.Marshal(lowers)
+		if err != nil {
+			return err
+		}
+		return replaceFile(filepath.Join(dir, "lowers.json"), content)
+	})
+}
+
+// makeUpper makes an upper whose own mode and owner, which the overlay's root shows, are those of the layer below.
+func makeUpper(upper, lower string) error {
+	err := os.Mkdir(upper, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(lower, &st); err != nil {
+		return err
+	}
+	return setMetadata(upper, &entry{mode: st.Mode, uid: st.Uid, gid: st.Gid, mtime: st.Mtim}, false)
+}
+
+func (s *Store) readLowers(uid string) ([]state.Digest, error) {
+	content, err := os.ReadFile(filepath.Join(s.dir, "pods", uid, "lowers.json"))
+	if err != nil {
+		return nil, err
+	}
+	var lowers []state.Digest
+	if err := json.Unmarshal(content, &lowers); err != nil {
+		return nil, fmt.Errorf("layers of pod %s: %w: %w", uid, ErrCorrupt, err)
+	}
+	return lowers, nil
+}
+
+// Mount mounts the root file system of a pod over its layers, the topmost first, and prepares it if need be. If
+// it is mounted already that is all. Mounts made inside it don't show elsewhere (private propagation).
+func (s *Store) Mount(ctx context.Context, uid string, lowers []state.Digest) (Root, error) {
+	root, err := s.Prepare(ctx, uid, lowers)
+	if err != nil {
+		return Root{}, err
+	}
+	if err := s.mount(root, lowers); err != nil {
+		return Root{}, fmt.Errorf("mounting the root file system of pod %s: %w", uid, err)
+	}
+	return root, nil
+}
+
+func (s *Store) mount(root Root, lowers []state.Digest) error {
+	return s.locked(func() error {
+		mounts, err := mountsBelow(root.Path)
+		if err != nil {
+			return err
+		}
+		for _, m := range mounts {
+			if m.point == root.Path {
+				upper := m.option("upperdir") // some kernels show it as it was given
+				if m.fsType == "overlay" && (upper == root.Upper || upper == escapeOption(root.Upper)) {
+					return nil
+				}
+				return fmt.Errorf("something else (%s) is mounted at %s: unmount it: %w", m.fsType, root.Path, ErrInUse)
+			}
+		}
+		options, err := s.overlayOptions(root, lowers)
+		if err != nil {
+			return err
+		}
+		if err := unix.Mount("overlay", root.Path, "overlay", 0, options); err != nil {
+			return fmt.Errorf("overlay (%s): %w", options, err)
+		}
+		if err := unix.Mount("", root.Path, "", unix.MS_PRIVATE, ""); err != nil {
+			return errors.Join(fmt.Errorf("making it private: %w", err), unix.Unmount(root.Path, unix.UMOUNT_NOFOLLOW))
+		}
+		return nil
+	})
+}
+
+// overlayOptions chooses what makes an upper independent of the place and the lowers that it was made on
+// (Documentation/filesystems/overlayfs.rst): no index of file handles, no inode numbers that depend on the layers,
+// no file whose content or whose children are elsewhere.
+func (s *Store) overlayOptions(root Root, lowers []state.Digest) (string, error) {
+	paths := make([]string, len(lowers))
+	for i, lower := range lowers {
+		paths[i] = escapeOption(s.layerPath(lower))
+	}
+	options := "lowerdir=" + strings.Join(paths, ":") +
+		",upperdir=" + escapeOption(root.Upper) + ",workdir=" + escapeOption(root.Work) +
+		",index=off,xino=off,metacopy=off,redirect_dir=nofollow"
+	if len(options) >= os.Getpagesize() { // mount(2) takes one page
+		return "", fmt.Errorf("%w: %d layers under %s: the kernel takes the names of about 40", ErrTooLarge, len(lowers), s.dir)
+	}
+	return options, nil
+}
+
+var optionEscaper = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `:`, `\:`)
+
+func escapeOption(path string) string { return optionEscaper.Replace(path) }
+
+// Unmount unmounts the root file system of a pod, if it is mounted; its files stay. It fails while a process, or
+// a mount inside it, still uses it.
+func (s *Store) Unmount(uid string) error {
+	dir, err := s.podPath(uid)
+	if err != nil {
+		return err
+	}
+	root := rootIn(dir)
+	return s.locked(func() error {
+		mounts, err := mountsBelow(root.Path)
+		if err != nil {
+			return fmt.Errorf("unmounting the root file system of pod %s: %w", uid, err)
+		}
+		for _, m := range mounts {
+			if m.point != root.Path {
+				return fmt.Errorf("unmounting the root file system of pod %s: %s is mounted inside: %w", uid, m.point, ErrInUse)
+			}
+		}
+		for range mounts { // more than one if someone mounted over it
+			err := unix.Unmount(root.Path, unix.UMOUNT_NOFOLLOW)
+			if errors.Is(err, unix.EBUSY) {
+				err = fmt.Errorf("%w: a process still has files open in it: %w", ErrInUse, err)
+			}
+			if err != nil {
+				return fmt.Errorf("unmounting %s: %w", root.Path, err)
+			}
+		}
+		return nil
+	})
+}
+
+// RemoveRoot deletes the files of a pod's overlay; its layers stay. It refuses while anything is mounted there,
+// and crosses no mount point. A pod that has none is fine.
+func (s *Store) RemoveRoot(uid string) error {
+	dir, err := s.podPath(uid)
+	if err != nil {
+		return err
+	}
+	trash, err := s.newScratch()
+	if err != nil {
+		return err
+	}
+	err = s.locked(func() error {
+		mounts, err := mountsBelow(dir)
+		if err != nil {
+			return err
+		}
+		if len(mounts) > 0 {
+			return fmt.Errorf("%s is mounted: unmount it first: %w", mounts[0].point, ErrInUse)
+		}
+		// Out of the way at once: many files take long to delete, and others wait for the lock.
+		err = os.Rename(dir, filepath.Join(trash.path, "pod"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	if err = errors.Join(err, trash.remove()); err != nil {
+		return fmt.Errorf("removing the root file system of pod %s: %w", uid, err)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package volumes
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Limits bound what one layer or one upper snapshot may bring. Zero fields mean the default.
+type Limits struct {
+	Entries int64 // files of all types; default 4,000,000
+	Bytes   int64 // content when unpacked, holes included; default 256 GiB
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Entries <= 0 {
+		l.Entries = 4_000_000
+	}
+	if l.Bytes <= 0 {
+		l.Bytes = 256 << 30
+	}
+	return l
+}
+
+// spend takes one entry and its bytes from what is left.
+func (l *Limits) spend(e *entry) error {
+	if l.Entries--; l.Entries < 0 {
+		return fmt.Errorf("entry %q: %w: too many entries", shorten(e.path), ErrTooLarge)
+	}
+	if e.size < 0 || e.size > l.Bytes {
+		return fmt.Errorf("entry %q of %d bytes: %w: more content than is allowed", shorten(e.path), e.size, ErrTooLarge)
+	}
+	l.Bytes -= e.size
+	return nil
+}
+
+// unpack makes dir, which is empty, the tree that a tar describes.
+func unpack(ctx context.Context, r io.Reader, dir string, limits Limits) error {
+	t, err := openTree(dir)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	p := newPlacer(t, false)
+	p.dirs["."] = &dirState{entry: entry{path: ".", mode: unix.S_IFDIR | 0o755, uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}}
+	archive := tar.NewReader(r)
+	for entries := 0; ; entries++ {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			if entries == 0 {
+				return fmt.Errorf("%w: it holds no file: is it the tar of a root file system?", ErrCorrupt)
+			}
+			return p.finish()
+		}
+		if err != nil {
+			return fmt.Errorf("reading tar: %w", err)
+		}
+		e, err := tarEntry(header)
+		if err != nil {
+			return err
+		}
+		if e == nil {
+			continue
+		}
+		if err := limits.spend(e); err != nil {
+			return err
+		}
+		if err := p.place(e, func(f *os.File) error { return copySparse(f, archive, e.size) }); err != nil {
+			return err
+		}
+	}
+}
+
+// tarEntry translates a header; nil means that it describes no file.
+func tarEntry(h *tar.Header) (*entry, error) {
+	name, err := cleanName(h.Name)
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{
+		path: name, mode: uint32(h.Mode & 0o7777), uid: uint32(h.Uid), gid: uint32(h.Gid),
+		mtime: unix.NsecToTimespec(0),
+	}
+	if h.Uid < 0 || h.Gid < 0 || int64(h.Uid) >= 1<<32-1 || int64(h.Gid) >= 1<<32-1 {
+		return nil, &RefusedError{Entry: name, Reason: fmt.Sprintf("has an impossible owner %d:%d", h.Uid, h.Gid)}
+	}
+	e.mtime = unix.Timespec{Sec: h.ModTime.Unix(), Nsec: int64(h.ModTime.Nanosecond())}
+	switch h.Typeflag {
+	case tar.TypeXGlobalHeader:
+		return nil, nil
+	case tar.TypeReg, tar.TypeRegA, tar.TypeCont, tar.TypeGNUSparse: //nolint:staticcheck // old tars have TypeRegA
+		e.mode |= unix.S_IFREG
+		e.size = h.Size
+	case tar.TypeDir:
+		e.mode |= unix.S_IFDIR
+	case tar.TypeSymlink:
+		e.mode |= unix.S_IFLNK
+		if e.link = h.Linkname; e.link == "" || len(e.link) > maxPath || strings.IndexByte(e.link, 0) >= 0 {
+			return nil, &RefusedError{Entry: name, Reason: "is a symbolic link with an impossible target"}
+		}
+	case tar.TypeLink:
+		e.hard = true
+		if e.link, err = cleanName(h.Linkname); err != nil {
+			return nil, &RefusedError{Entry: name, Reason: fmt.Sprintf("is a hard link to %q, which lies outside its root", shorten(h.Linkname)), cause: err}
+		}
+	case tar.TypeChar:
+		e.mode |= unix.S_IFCHR
+		e.rdev = unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))
+	case tar.TypeBlock:
+		e.mode |= unix.S_IFBLK
+		e.rdev = unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))
+	case tar.TypeFifo:
+		e.mode |= unix.S_IFIFO
+	default:
+		return nil, &RefusedError{Entry: name, Reason: fmt.Sprintf("has a type (%q) that no file system has", h.Typeflag)}
+	}
+	if strings.HasPrefix(path.Base(name), ".wh.") {
+		// An OCI layer of several would hide files of those below it so (image-spec, layer.md). A root file system is
+		// whole; as a plain file the mark would silently be content.
+		return nil, &RefusedError{Entry: name, Reason: "is an OCI whiteout: give the root file system as one flat tar"}
+	}
+	return e, tarXattrs(e, h)
+}
+
+func tarXattrs(e *entry, h *tar.Header) error {
+	const prefix = "SCHILY.xattr." // as written by GNU tar, bsdtar and container engines
+	for key, value := range h.PAXRecords {
+		name, ok := strings.CutPrefix(key, prefix)
+		if !ok || hostBound(name) || e.hard {
+			continue
+		}
+		e.xattrs = append(e.xattrs, xattr{name, []byte(value)})
+	}
+	slices.SortFunc(e.xattrs, func(a, b xattr) int { return strings.Compare(a.name, b.name) })
+	return nil
+}
+
+// copySparse writes size bytes to a new file, and leaves holes where they are zero.
+func copySparse(f *os.File, r io.Reader, size int64) error {
+	buf := make([]byte, min(size, 64<<10))
+	for at := int64(0); at < size; {
+		n, err := io.ReadFull(r, buf[:min(int64(len(buf)), size-at)])
+		if err != nil {
+			return fmt.Errorf("reading its content: %w", err)
+		}
+		if !allZero(buf[:n]) {
+			if _, err := f.WriteAt(buf[:n], at); err != nil {
+				return err
+			}
+		}
+		at += int64(n)
+	}
+	return f.Truncate(size)
+}
+
+var zeros [4096]byte
+
+func allZero(b []byte) bool {
+	for len(b) > len(zeros) {
+		if !bytes.Equal(b[:len(zeros)], zeros[:]) {
+			return false
+		}
+		b = b[len(zeros):]
+	}
+	return bytes.Equal(b, zeros[:len(b)])
+}
