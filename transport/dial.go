@@ -40,9 +40,11 @@ func (t *Transport) Dial(ctx context.Context, node string, kind Kind) (*Conn, er
 	switch {
 	case err == nil:
 		return conn, nil
+	case t.ctx.Err() != nil:
+		return nil, fmt.Errorf("dialling node %s: this transport is closed: %w", node, net.ErrClosed)
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("dialling node %s: %w", node, context.Cause(ctx))
-	case errors.Is(err, ErrRefused), errors.Is(err, net.ErrClosed):
+	case errors.Is(err, ErrRefused):
 		return nil, fmt.Errorf("dialling node %s: %w", node, err)
 	case bounded.Err() != nil:
 		err = context.Cause(bounded)
@@ -124,9 +126,6 @@ func (t *Transport) connect(r route) (*session, error) {
 	start := time.Now()
 	conn, err := t.quic.Dial(ctx, net.UDPAddrFromAddrPort(addr), t.config.Identity.tlsConfig(r.node), quicConfig(-1))
 	if err != nil {
-		if t.ctx.Err() != nil {
-			err = net.ErrClosed
-		}
 		return nil, err
 	}
 	s := &session{transport: t, conn: conn, peer: r.node}

@@ -89,9 +89,9 @@ func explain(err error) string {
 	case errors.As(err, &app) && app.ErrorMessage != "":
 		return app.ErrorMessage
 	case errors.As(err, &tls) && tls.ErrorCode.IsCryptoError() && tls.Remote:
-		return "it refused this node's certificate: " + tls.Error()
-	case errors.As(err, &tls) && tls.ErrorCode.IsCryptoError() && tls.Unwrap()[1] != nil:
-		return tls.Unwrap()[1].Error()
+		return "it refused this node's certificate or protocol, and its log says why: " + tls.Error()
+	case errors.As(err, &tls) && tls.ErrorCode.IsCryptoError() && tls.ErrorMessage != "":
+		return tls.ErrorMessage
 	default:
 		return err.Error()
 	}

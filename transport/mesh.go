@@ -191,12 +191,25 @@ func RenewNode(dir, node string) error {
 	if err != nil {
 		return err
 	}
-	draft := filepath.Join(dir, node, "."+nodeCertFile)
-	defer os.Remove(draft)
-	if err := ca.issue(draft, node, private.Public(), time.Now().Add(nodeLifetime)); err != nil {
+	err = replace(filepath.Join(dir, node, nodeCertFile), func(draft string) error {
+		return ca.issue(draft, node, private.Public(), time.Now().Add(nodeLifetime))
+	})
+	if err != nil {
 		return fmt.Errorf("renewing the certificate of node %s: %w", node, err)
 	}
-	return os.Rename(draft, filepath.Join(dir, node, nodeCertFile))
+	return nil
+}
+
+// replace puts a file that write makes in the place of path, or leaves path as it was.
+func replace(path string, write func(draft string) error) error {
+	draft := path + ".new"
+	if err := os.Remove(draft); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := write(draft); err != nil {
+		return err
+	}
+	return os.Rename(draft, path)
 }
 
 // authority signs certificates of one mesh.

@@ -23,6 +23,7 @@ type mesh struct {
 
 func newMesh(t testing.TB, nodes ...string) *mesh {
 	t.Helper()
+	noStrays(t)
 	dir := t.TempDir()
 	if err := transport.InitMesh(dir, "test", nodes); err != nil {
 		t.Fatal(err)

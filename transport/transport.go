@@ -107,7 +107,7 @@ func Listen(config Config) (*Transport, error) {
 	if config.BulkRate > 0 {
 		t.limiter = rate.NewLimiter(rate.Limit(config.BulkRate), bulkChunk(config.BulkRate))
 	}
-	t.server, err = t.quic.Listen(config.Identity.tlsConfig(""), quicConfig(maxStreams))
+	t.server, err = t.quic.Listen(config.serverTLS(), quicConfig(maxStreams))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listening for QUIC: %w", err), t.quic.Close(), socket.Close())
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // alpn names the protocol and its version; nodes that share no version don't connect.
@@ -86,4 +88,26 @@ func (id *Identity) tlsConfig(want string) *tls.Config {
 			return nil
 		},
 	}
+}
+
+// serverTLS is for the accepting side. It logs whom it refused and why, once a second at most: the stranger
+// itself is only told that its certificate is bad (RFC 8446, section 6.2).
+func (config Config) serverTLS() *tls.Config {
+	var sometimes rate.Sometimes
+	sometimes.Interval = time.Second
+	server := config.Identity.tlsConfig("")
+	server.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		from := hello.Conn.RemoteAddr()
+		accept := config.Identity.tlsConfig("")
+		verify := accept.VerifyConnection
+		accept.VerifyConnection = func(state tls.ConnectionState) error {
+			err := verify(state)
+			if err != nil {
+				sometimes.Do(func() { config.Log.Warn("refused a connection", "from", from, "error", err) })
+			}
+			return err
+		}
+		return accept, nil
+	}
+	return server
 }
