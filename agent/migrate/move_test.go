@@ -137,7 +137,9 @@ func strike(t *testing.T, point string, when moment, fault func(*world, string) 
 	done := make(chan error, 1)
 	go func() { done <- w.move(ctx, func(Progress) {}) }()
 	time.Sleep(time.Minute) // virtual
+	w.mu.Lock()
 	require.True(t, struck, "the fault did not strike")
+	w.mu.Unlock()
 	for _, name := range []string{"ams", "fra"} {
 		if a := w.hosts[name].agent; a.dead() {
 			a.arrivals.Close()
