@@ -1,0 +1,251 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// endpoint is a pod's place at this host: its namespace and its pair of devices.
+type endpoint struct {
+	uid    string
+	addr   netip.Addr
+	path   string // of the namespace
+	device int    // host device
+
+	ns  netns.NsHandle
+	pod *netlink.Handle // inside ns
+
+	op sync.Mutex // held by one operation of Hold, Release, Divert, ... at a time
+
+	// Guarded by Router.mu.
+	state
+	relay netip.Addr // a release is under way: the neighbour whose turn it is
+}
+
+// state is what a move has made of a pod's place.
+type state struct {
+	held     bool       // packets for the pod queue
+	diverted netip.Addr // they go on to the node with this underlay address
+}
+
+func (ep *endpoint) close() error {
+	if ep.pod != nil {
+		ep.pod.Close()
+	}
+	return wrap(ep.ns.Close(), "closing the namespace of pod %s", ep.uid)
+}
+
+// PreparePod makes the pod's place at this host and returns the path of its network namespace: address, route and devices are up,
+// with no duplicate address detection and no ARP. From then on packets that arrive over the overlay for the pod go to it; this
+// host's own follow the owner, see Set. With hold they queue instead, until Release. A place that is there already is
+// completed, and held if hold is set; one whose pod is diverted is refused, since its pod is yet to be removed. Needs one Set before.
+func (r *Router) PreparePod(ctx context.Context, uid string, addr netip.Addr, hold bool) (string, error) {
+	if err := checkPod(uid, addr, r.cfg.PodCIDR); err != nil {
+		return "", err
+	}
+	r.making.Lock()
+	defer r.making.Unlock()
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	ep, taken, mtu := r.pods[uid], r.at[addr], r.mtu
+	r.mu.Unlock()
+	switch {
+	case mtu == 0:
+		return "", errors.New("preparing a pod's network: the overlay is not up: call Set first")
+	case ep == nil && taken != nil || ep != nil && ep != taken:
+		return "", fmt.Errorf("pod %s: address %v or uid is in use here by another pod", uid, addr)
+	case ep == nil:
+		var err error
+		if ep, err = r.makeEndpoint(uid, addr, mtu, hold); err != nil {
+			return "", fmt.Errorf("preparing the network of pod %s: %w", uid, err)
+		}
+		return ep.path, nil
+	}
+	r.mu.Lock()
+	diverted := ep.diverted
+	r.mu.Unlock()
+	if diverted.IsValid() {
+		return "", fmt.Errorf("pod %s is diverted to %v and still stands here: remove it first", uid, diverted)
+	}
+	err := r.finish(ep)
+	if hold {
+		err = errors.Join(err, r.Hold(uid))
+	}
+	return ep.path, errors.Join(err, r.setPod(addr, nil))
+}
+
+// makeEndpoint makes a place, in an order such that no packet reaches an unheld pod that should be held. mu is not held.
+func (r *Router) makeEndpoint(uid string, addr netip.Addr, mtu int, hold bool) (_ *endpoint, err error) {
+	name := namePrefix + uid
+	path := filepath.Join(r.cfg.NamesDir, name)
+	if err := r.clear(uid, path); err != nil {
+		return nil, err
+	}
+	if err := makeNamespace(r.cfg.NamesDir, name); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.clear(uid, path))
+		}
+	}()
+	ns, err := openNamespace(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, ns.Close())
+		}
+	}()
+	veth := netlink.NewVeth(netlink.NewLinkAttrs())
+	veth.Name, veth.HardwareAddr, veth.MTU = vethName(uid), gatewayMAC(), mtu
+	veth.Alias = record{uid, addr, state{held: hold}}.String()
+	veth.PeerName, veth.PeerHardwareAddr, veth.PeerNamespace, veth.PeerMTU = "eth0", podMAC(addr), netlink.NsFd(int(ns)), uint32(mtu)
+	if err := r.host.LinkAdd(veth); err != nil {
+		return nil, fmt.Errorf("making its devices: %w", err)
+	}
+	link, err := r.host.LinkByName(veth.Name)
+	if err != nil {
+		return nil, fmt.Errorf("reading its host device: %w", err)
+	}
+	ep := &endpoint{uid: uid, addr: addr, path: path, device: link.Attrs().Index, ns: ns, state: state{held: hold}}
+	if ep.pod, err = netlink.NewHandleAt(ns, unix.NETLINK_ROUTE, unix.NETLINK_INET_DIAG); err != nil {
+		return nil, fmt.Errorf("opening netlink in its namespace: %w", err)
+	}
+	if err = r.finish(ep); err != nil {
+		ep.pod.Close()
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pods[uid], r.at[addr] = ep, ep
+	delete(r.sentOn, addr)
+	return ep, r.setPodLocked(addr, nil)
+}
+
+// finish completes a place; everything in it may have been done before.
+func (r *Router) finish(ep *endpoint) error {
+	host := vethName(ep.uid)
+	link, err := r.host.LinkByIndex(ep.device)
+	if err != nil {
+		return fmt.Errorf("reading its host device: %w", err)
+	}
+	err = inside(r.ns, func() error {
+		return writeAll(append(deviceSysctls(host), sysctl{"ipv4/neigh/" + host + "/unres_qlen_bytes", fmt.Sprint(holdBytes)}))
+	})
+	if err != nil {
+		return err
+	}
+	// Without ARP the pod can't change its own neighbour entry, and so not end a hold.
+	if err := r.host.LinkSetARPOff(link); err != nil {
+		return fmt.Errorf("switching ARP off: %w", err)
+	}
+	if err := r.host.LinkSetUp(link); err != nil {
+		return fmt.Errorf("raising its host device: %w", err)
+	}
+	return errors.Join(r.repair(ep), ep.finishInside())
+}
+
+// finishInside completes the inside of the pod's namespace.
+func (ep *endpoint) finishInside() error {
+	if err := inside(ep.ns, func() error { return writeAll(podSysctls()) }); err != nil {
+		return err
+	}
+	eth0, err := ep.eth0()
+	if err != nil {
+		return err
+	}
+	lo, err := ep.pod.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("reading its lo: %w", err)
+	}
+	for _, link := range []netlink.Link{lo, eth0} {
+		if err := ep.pod.LinkSetUp(link); err != nil {
+			return fmt.Errorf("raising its %s: %w", link.Attrs().Name, err)
+		}
+	}
+	if err := ep.pod.AddrReplace(eth0, &netlink.Addr{IPNet: netOf(ep.addr)}); err != nil {
+		return fmt.Errorf("setting its address: %w", err)
+	}
+	err = ep.pod.NeighSet(&netlink.Neigh{
+		LinkIndex: eth0.Attrs().Index, Family: netlink.FAMILY_V4, State: netlink.NUD_PERMANENT, IP: ipOf(gateway()), HardwareAddr: gatewayMAC(),
+	})
+	if err != nil {
+		return fmt.Errorf("setting its gateway's neighbour: %w", err)
+	}
+	err = ep.pod.RouteAdd(ep.egress(eth0.Attrs().Index))
+	if err != nil && !errors.Is(err, unix.EEXIST) { // whichever there is: a shut egress stays shut
+		return fmt.Errorf("setting its default route: %w", err)
+	}
+	return nil
+}
+
+func (ep *endpoint) eth0() (netlink.Link, error) {
+	link, err := ep.pod.LinkByName("eth0")
+	return link, wrap(err, "reading its eth0")
+}
+
+// egress is the pod's default route. The gateway is on-link, so that no second route leads out.
+func (ep *endpoint) egress(eth0 int) *netlink.Route {
+	return &netlink.Route{Dst: everywhere(), LinkIndex: eth0, Gw: ipOf(gateway()), Flags: int(netlink.FLAG_ONLINK)}
+}
+
+// clear removes what stands in the way of a new place: halves that an agent left when it was killed.
+func (r *Router) clear(uid, path string) error {
+	link, err := r.host.LinkByName(vethName(uid))
+	switch {
+	case errors.As(err, &netlink.LinkNotFoundError{}):
+	case err != nil:
+		return fmt.Errorf("reading device %s: %w", vethName(uid), err)
+	default:
+		if rec, ok := parseRecord(link.Attrs().Alias); !ok || rec.uid != uid {
+			return fmt.Errorf("device %s %w: rename or remove it (ip link del %[1]s)", vethName(uid), ErrForeign)
+		}
+		if err := r.host.LinkDel(link); err != nil {
+			return fmt.Errorf("removing an old device: %w", err)
+		}
+	}
+	return removeNamespace(path)
+}
+
+// RemovePod takes the pod's place away. Its egress is shut before anything else happens, so that no RST or FIN of its sockets leaves, whether its processes live or not; to kill them before, call
+// ShutEgress first. A pod that was diverted leaves its diversion from the overlay behind, until Set learns of its end or its
+// return. Removing what isn't here is no error.
+func (r *Router) RemovePod(ctx context.Context, uid string) error {
+	r.making.Lock()
+	defer r.making.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	ep := r.pods[uid]
+	r.mu.Unlock()
+	if ep == nil {
+		if !uidPattern.MatchString(uid) {
+			return fmt.Errorf("pod uid %q is none", uid)
+		}
+		return wrap(r.clear(uid, filepath.Join(r.cfg.NamesDir, namePrefix+uid)), "removing the network of pod %s", uid)
+	}
+	ep.op.Lock()
+	defer ep.op.Unlock()
+	r.mu.Lock()
+	delete(r.pods, uid)
+	delete(r.at, ep.addr)
+	if ep.diverted.IsValid() {
+		r.sentOn[ep.addr] = true
+	}
+	r.mu.Unlock()
+	errs := []error{ep.shut(), r.clear(uid, ep.path), ep.close(), r.setPod(ep.addr, nil)}
+	return wrap(errors.Join(errs...), "removing the network of pod %s", uid)
+}
