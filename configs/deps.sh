@@ -117,7 +117,8 @@ install_programs() {
 
 # ---- CRIU -----------------------------------------------------------------------------------------------
 
-criu_version() { criu --version 2>/dev/null | sed -n 's/^Version: \([0-9.]*\).*/\1/p'; }
+# criu_version and go_version print nothing when there is none.
+criu_version() { { criu --version 2>/dev/null || true; } | sed -n 's/^Version: \([0-9.]*\).*/\1/p'; }
 
 install_criu() {
 	hash -r
@@ -134,7 +135,7 @@ install_criu() {
 			return
 		fi
 		echo "$complaint" >&2
-		die criu "$have is new enough, but criu check fails on this kernel ($(uname -r)); no other CRIU would mend that"
+		die criu "$have is new enough, but criu check fails on this host (its complaint is above; kernel $(uname -r)), which no other CRIU would mend; is this a container?"
 	fi
 	say criu "installing, it dumps and restores the pods (${have:+have $have, }need $criu_need)"
 	need_root criu
@@ -212,7 +213,7 @@ fetch() {
 
 # ---- Go and its tools -----------------------------------------------------------------------------------
 
-go_version() { (cd / && go env GOVERSION) 2>/dev/null | sed -n 's/^go\([0-9.]*\).*/\1/p'; }
+go_version() { { (cd / && go env GOVERSION) 2>/dev/null || true; } | sed -n 's/^go\([0-9.]*\).*/\1/p'; }
 
 install_go() {
 	local have
@@ -248,7 +249,7 @@ go_from_packages() {
 	fi
 	[ -n "$package" ] || die go "this host's apt has no Go of 1.21 or newer; install Go $go_need or newer from https://go.dev/dl/ and run again"
 	say go "from apt: $package"
-	apt_install "${options[@]}" "$package"
+	apt_install "${options[@]}" ca-certificates "$package"
 	bin=/usr/lib/go-${package//[!0-9.]/}/bin/go
 	[ -x "$bin" ] || die go "$package has no $bin"
 	ln -sfn "$bin" /usr/local/bin/go
