@@ -45,3 +45,24 @@ func LoadForged(dir string, friend *Identity) (*Identity, error) {
 	name, err := nameOf(leaf)
 	return &Identity{Mesh: name.mesh, Node: name.node, Expires: leaf.NotAfter, certificate: pair, roots: friend.roots}, err
 }
+
+// Backlog is the length of a listener's queue.
+const Backlog = backlog
+
+// Distrust makes t forget that it heard from a node lately.
+func Distrust(t *Transport, node string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s := range t.sessions {
+		if s.peer == node {
+			s.lastHeard.Store(0)
+		}
+	}
+}
+
+// Sessions returns the number of connections that t has.
+func Sessions(t *Transport) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.sessions)
+}
