@@ -1,0 +1,291 @@
+package criu
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	restoreLog    = "restore.log"  // runc's choice
+	restoreMarker = "restore.json" // the options, for OpenRestore
+	gateScript    = "gate.sh"
+	gateFifo      = "verdict"
+	gateRestored  = "restored" // exists when everything waits for the verdict
+	gateResumed   = "resumed"  // exists when the pod runs
+)
+
+// RestoreOptions say what is restored, and how its monitor is started. Directories are absolute and exist.
+type RestoreOptions struct {
+	Images     string            // directory with all images
+	Work       string            // directory for the log and the gate, where scripts may be executed; empty
+	Command    []string          // starts conmon; the options that make it restore are appended
+	Env        []string          // its environment
+	MonitorPid string            // file in which conmon's process id is found once Command has ended
+	CRIUConfig string            // file of CRIU options that runc passes on; it is written here
+	Cgroup     string            // directory of the cgroup in which all of the restore happens
+	RuntimeLog string            // where runc complains, a JSON object a line
+	Tmpfs      map[string]string // mount points whose content was dumped apart -> the directory outside
+}
+
+// Restore is a restore under way. All of it lies in its work directory: whoever opens that has the same restore in hand.
+type Restore struct {
+	options RestoreOptions
+}
+
+// gate is run by CRIU at every stage. It lets all pass but post-restore: there everything has been restored and nothing runs,
+// and it waits. It never decides by itself; without a live agent it waits for one.
+const gate = `#!/bin/sh
+cd "${0%/*}" || exit 1
+case "$CRTOOLS_SCRIPT_ACTION" in
+post-restore) : > restored ;;
+post-resume) : > resumed; exit 0 ;;
+*) exit 0 ;;
+esac
+while :; do
+	verdict=
+	read -r verdict < verdict
+	case "$verdict" in
+	resume) exit 0 ;;
+	cancel) exit 1 ;;
+	*) sleep 1 ;;
+	esac
+done
+`
+
+// StartRestore begins a restore and returns while it goes on.
+func StartRestore(_ context.Context, o RestoreOptions) (*Restore, error) {
+	r := &Restore{options: o}
+	if err := r.start(); err != nil {
+		return nil, fmt.Errorf("starting the restore: %w", err)
+	}
+	return r, nil
+}
+
+// OpenRestore finds the restore that a process before this one has started in that work directory. Without one the error is
+// os.ErrNotExist.
+func OpenRestore(work string) (*Restore, error) {
+	data, err := os.ReadFile(filepath.Join(work, restoreMarker))
+	if err != nil {
+		return nil, fmt.Errorf("looking for a restore: %w", err)
+	}
+	r := &Restore{}
+	if err := json.Unmarshal(data, &r.options); err != nil {
+		return nil, fmt.Errorf("looking for a restore in %s: %w", work, err)
+	}
+	return r, nil
+}
+
+func (r *Restore) start() error {
+	o := r.options
+	if strings.ContainsAny(o.Work, " \t\"'\\\n") {
+		return fmt.Errorf("CRIU's configuration can't hold the path %q", o.Work)
+	}
+	if err := unpackTmpfs(o.Images, o.Tmpfs); err != nil {
+		return err
+	}
+	// Not all of this can be said to every runc. Ingress is held and egress still unused, so that CRIU need lock nothing;
+	// runc places CRIU, and with it all that it makes, into the pod's cgroup.
+	config := "tcp-established\nfile-locks\nnetwork-lock skip\nmanage-cgroups=ignore\naction-script " + r.path(gateScript) + "\n"
+	if err := os.WriteFile(o.CRIUConfig, []byte(config), 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(r.path(gateScript), []byte(gate), 0o700); err != nil {
+		return err
+	}
+	if err := unix.Mkfifo(r.path(gateFifo), 0o600); err != nil {
+		return fmt.Errorf("making %s: %w", r.path(gateFifo), err)
+	}
+	marker, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(r.path(restoreMarker), marker, 0o600); err != nil {
+		return err
+	}
+	args := append([]string{}, o.Command[1:]...)
+	args = append(args, "--restore", o.Images,
+		// conmon names a work directory too; the last one counts.
+		"--runtime-opt=--work-path", "--runtime-opt="+o.Work,
+		"--runtime-opt=--tcp-established", "--runtime-opt=--file-locks", "--runtime-opt=--no-subreaper")
+	cmd := exec.Command(o.Command[0], args...)
+	cmd.Env, cmd.Dir = o.Env, "/"
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", filepath.Base(o.Command[0]), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+func (r *Restore) path(name string) string { return filepath.Join(r.options.Work, name) }
+
+// Restored returns when everything has been restored and waits for Resume or Cancel. An error other than ctx's is the reason
+// for which the restore failed; it has to be cancelled then too, for what it has left.
+func (r *Restore) Restored(ctx context.Context) error {
+	if err := r.await(ctx, gateRestored); err != nil {
+		return fmt.Errorf("restoring: %w", err)
+	}
+	return nil
+}
+
+// Resume lets the restored pod run and returns when it does. Done again it does nothing.
+func (r *Restore) Resume(ctx context.Context) error {
+	verdict, err := r.decide("resume")
+	if err == nil {
+		defer verdict.Close() // a FIFO forgets what was written once nobody holds it
+		err = r.await(ctx, gateResumed)
+	}
+	if err != nil {
+		return fmt.Errorf("resuming: %w", err)
+	}
+	return nil
+}
+
+// Cancel ends a restore at whatever point it is, or cleans up after one that failed: nothing that was restored has run, and
+// no packet tells of its end. A pod that runs already is not cancelled, and the error says so. Done again it does nothing.
+// The runtime's own record of the pod is left for the runtime to remove.
+func (r *Restore) Cancel(ctx context.Context) error {
+	if exists(r.path(gateResumed)) {
+		return errors.New("cancelling the restore: the pod runs already")
+	}
+	if exists(r.path(gateRestored)) { // CRIU can back out by itself, which leaves least
+		if verdict, err := r.decide("cancel"); err == nil {
+			limit, cancel := context.WithTimeout(ctx, 2*time.Second)
+			_ = r.monitorGone(limit)
+			cancel()
+			verdict.Close()
+		}
+	}
+	if err := r.slay(ctx); err != nil {
+		return fmt.Errorf("cancelling the restore: %w", err)
+	}
+	if err := r.sweep(); err != nil {
+		return fmt.Errorf("cancelling the restore: %w", err)
+	}
+	return nil
+}
+
+// decide puts a verdict where the gate finds it.
+func (r *Restore) decide(verdict string) (*os.File, error) {
+	// Opened for both it neither blocks nor fails when the gate isn't there yet.
+	f, err := os.OpenFile(r.path(gateFifo), os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.WriteString(verdict + "\n"); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// await waits until the gate has made that file, or the restore has failed.
+func (r *Restore) await(ctx context.Context, name string) error {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if _, err := unix.InotifyAddWatch(fd, r.options.Work, unix.IN_CREATE); err != nil {
+		return fmt.Errorf("watching %s: %w", r.options.Work, err)
+	}
+	monitor, err := r.openMonitor()
+	if err != nil {
+		return err
+	}
+	if monitor >= 0 {
+		defer unix.Close(monitor)
+	}
+	buf := make([]byte, 1<<12)
+	for {
+		ended := monitor < 0 || readable(monitor)
+		if exists(r.path(name)) {
+			return nil
+		}
+		if ended {
+			return errors.New(r.reason())
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(monitor), Events: unix.POLLIN}}, look)
+		_, _ = unix.Read(fd, buf)
+	}
+}
+
+// openMonitor gives a pidfd of conmon, -1 when it has ended.
+func (r *Restore) openMonitor() (int, error) {
+	var pid int
+	data, err := os.ReadFile(r.options.MonitorPid)
+	if errors.Is(err, os.ErrNotExist) {
+		return -1, nil
+	}
+	if err == nil {
+		_, err = fmt.Sscan(string(data), &pid)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("looking for the monitor: %w", err)
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return -1, nil
+	}
+	if err != nil {
+		return -1, fmt.Errorf("looking for the monitor: %w", err)
+	}
+	// The id may be another process's by now.
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil || !strings.Contains(string(line), r.options.Work) {
+		unix.Close(fd)
+		return -1, nil
+	}
+	return fd, nil
+}
+
+func (r *Restore) monitorGone(ctx context.Context) error {
+	monitor, err := r.openMonitor()
+	if err != nil || monitor < 0 {
+		return err
+	}
+	defer unix.Close(monitor)
+	for !readable(monitor) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(monitor), Events: unix.POLLIN}}, look)
+	}
+	return nil
+}
+
+// reason is why the restore failed.
+func (r *Restore) reason() string {
+	if reason := DecisiveError(r.path(restoreLog)); reason != "" {
+		return reason
+	}
+	data, _ := os.ReadFile(r.options.RuntimeLog)
+	for _, line := range strings.Split(string(data), "\n") {
+		var entry struct{ Level, Msg string }
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Level == "error" {
+			return entry.Msg
+		}
+	}
+	return "the pod's monitor ended, and neither CRIU nor runc says why"
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func readable(fd int) bool {
+	n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	return n > 0
+}

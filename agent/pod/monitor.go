@@ -1,0 +1,118 @@
+package pod
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// command is how conmon is called for a pod. It goes into the background by itself, starts the container (or restores it,
+// with --restore) and stays until that ends; then it writes the exit code.
+//
+// It gets no pipe to the agent (_OCI_SYNCPIPE): conmon exits when it can't write to it, and the pod would lose whoever
+// reads its output if the agent died at that moment. The pid file tells the same.
+func (r *Runtime) command(uid, name string) []string {
+	p := r.paths(uid)
+	return []string{
+		r.conmon, "--cid", uid, "--cuuid", uid, "--name", name,
+		"--runtime", r.runc, "--runtime-arg=--root", "--runtime-arg=" + r.runcRoot(), "--runtime-arg=--log", "--runtime-arg=" + p.runcLog(),
+		"--runtime-arg=--log-format", "--runtime-arg=json",
+		"--bundle", p.bundle, "--container-pidfile", p.pid(), "--conmon-pidfile", p.conmonPid(),
+		"--log-path", "k8s-file:" + p.log(), "--exit-dir", r.exits(), "--full-attach",
+	}
+}
+
+// monitor starts conmon and waits until it has created the container.
+func (r *Runtime) monitor(ctx context.Context, uid string) error {
+	s, err := r.spec(uid)
+	if err != nil {
+		return err
+	}
+	p := r.paths(uid)
+	args := r.command(uid, s.Name)
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = environment()
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("conmon: %w: %s", err, lastLine(string(out)))
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		if pid, _ := readPid(p.pid()); pid > 0 {
+			return nil
+		}
+		if conmon, _ := readPid(p.conmonPid()); !alive(conmon) {
+			if pid, _ := readPid(p.pid()); pid > 0 { // the container has ended already
+				return nil
+			}
+			return errors.New(r.runcError(uid))
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), r.discard(context.WithoutCancel(ctx), uid))
+		case <-tick.C:
+		}
+	}
+}
+
+// runcError is the last thing that runc complained of.
+func (r *Runtime) runcError(uid string) string {
+	data, err := os.ReadFile(r.paths(uid).runcLog())
+	if err != nil {
+		return "runc failed and left no log"
+	}
+	reason := ""
+	for _, line := range strings.Split(string(data), "\n") {
+		var entry struct{ Level, Msg string }
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Level == "error" {
+			reason = entry.Msg
+		}
+	}
+	if reason == "" {
+		return "runc failed without a reason; its log is " + r.paths(uid).runcLog()
+	}
+	return reason
+}
+
+func readPid(path string) (int, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	var pid int
+	_, err = fmt.Sscan(string(data), &pid)
+	return pid, err
+}
+
+// alive tells whether a process runs; one that has ended and was not reaped yet doesn't.
+func alive(pid int) bool {
+	_, ok := startTime(pid)
+	return ok
+}
+
+// startTime is when a live process began, in clock ticks since boot: proc_pid_stat(5), field 22. With it a process id that
+// was given to another process in between is told apart.
+func startTime(pid int) (ticks uint64, ok bool) {
+	if pid <= 0 {
+		return 0, false
+	}
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, false
+	}
+	line := string(data)
+	fields := strings.Fields(line[strings.LastIndexByte(line, ')')+1:]) // from the third on
+	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+		return 0, false
+	}
+	_, err = fmt.Sscan(fields[19], &ticks)
+	return ticks, err == nil
+}
