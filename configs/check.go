@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	nameForm   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$`)
+	nameForm   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 	cgroupForm = regexp.MustCompile(`^(/[a-zA-Z0-9_.:@-]+)+$`)
 )
 

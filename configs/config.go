@@ -15,8 +15,8 @@ import (
 // Config is the configuration of an agent; agent.example.yaml explains each field. The tag want says what is valid, for
 // error messages.
 type Config struct {
-	Node    string           `yaml:"node" want:"a name of at most 63 lower-case letters, digits, '-' and '.', such as ams"`
-	Site    string           `yaml:"site" want:"a name of at most 63 lower-case letters, digits, '-' and '.', such as amsterdam"`
+	Node    string           `yaml:"node" want:"a name of at most 63 lower-case letters, digits and '-', such as ams"`
+	Site    string           `yaml:"site" want:"a name of at most 63 lower-case letters, digits and '-', such as amsterdam"`
 	Address netip.AddrPort   `yaml:"address" want:"the IP address and UDP port that peers reach, such as 10.77.1.1:7400"`
 	Gossip  netip.AddrPort   `yaml:"gossip" want:"the IP address and port that peers reach, such as 10.77.1.1:7946"`
 	Join    []netip.AddrPort `yaml:"join" want:"gossip addresses of peers, such as [10.77.2.1:7946]"`
