@@ -24,7 +24,13 @@ func (m mountPoint) option(name string) string {
 	return ""
 }
 
-// mountsBelow returns what is mounted at dir or anywhere below it, in this mount namespace.
+// isUpper says if an overlay writes to upper. Some kernels show the path as it was given, escapes and all.
+func (m mountPoint) isUpper(upper string) bool {
+	shown := m.option("upperdir")
+	return shown == upper || shown == escapeOption(upper)
+}
+
+// mountsBelow returns what is mounted at dir or anywhere below it ("": all there is), in this mount namespace.
 func mountsBelow(dir string) ([]mountPoint, error) {
 	content, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

@@ -141,8 +141,7 @@ func (s *Store) mount(root Root, lowers []state.Digest) error {
 		}
 		for _, m := range mounts {
 			if m.point == root.Path {
-				upper := m.option("upperdir") // some kernels show it as it was given
-				if m.fsType == "overlay" && (upper == root.Upper || upper == escapeOption(root.Upper)) {
+				if m.fsType == "overlay" && m.isUpper(root.Upper) {
 					return nil
 				}
 				return fmt.Errorf("something else (%s) is mounted at %s: unmount it: %w", m.fsType, root.Path, ErrInUse)
@@ -150,6 +149,10 @@ func (s *Store) mount(root Root, lowers []state.Digest) error {
 		}
 		options, err := s.overlayOptions(root, lowers)
 		if err != nil {
+			return err
+		}
+		// From now on the pod changes it, and no snapshot can continue from what was applied.
+		if err := os.Remove(roundFile(root.Upper)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		if err := unix.Mount("overlay", root.Path, "overlay", 0, options); err != nil {
