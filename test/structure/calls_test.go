@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/ast"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -62,11 +63,13 @@ func checkGlobalLoggers(tr tree) []string {
 	return problems
 }
 
-// checkSleepingTests finds tests that wait for time to pass instead of for what they need.
+// checkSleepingTests finds tests that wait for time to pass instead of for what they need. In a bubble of testing/synctest
+// time is virtual, and sleeping is how a test says when.
 func checkSleepingTests(tr tree) []string {
 	var problems []string
 	for _, src := range tr.sources() {
-		if !src.test {
+		bubble := slices.ContainsFunc(src.Imports, func(spec *ast.ImportSpec) bool { return spec.Path.Value == `"testing/synctest"` })
+		if !src.test || bubble {
 			continue
 		}
 		for range uses(src, func(importPath, name string) bool { return importPath == "time" && name == "Sleep" }) {
