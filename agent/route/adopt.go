@@ -20,7 +20,7 @@ func (r *Router) adopt(context.Context) error {
 	for _, link := range links {
 		attrs := link.Attrs()
 		rec, ok := parseRecord(attrs.Alias)
-		if !ok || attrs.Name != vethName(rec.uid) {
+		if !ok || attrs.Name != vethName(rec.uid) || !isHostDevice(link) {
 			continue
 		}
 		ep := &endpoint{uid: rec.uid, addr: rec.addr, device: attrs.Index, state: rec.state}
@@ -41,7 +41,7 @@ func (r *Router) adopt(context.Context) error {
 	}
 	for key, rt := range have {
 		if addr := key.dst.Addr(); key.table == TableHere && key.pod() && r.at[addr] == nil && rt.Gw != nil {
-			r.sentOn[addr] = true
+			r.sentOn[addr] = addrOf(rt.Gw)
 		}
 	}
 	return nil

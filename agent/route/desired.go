@@ -77,7 +77,7 @@ type standing struct {
 	device   int        // its host device
 	relay    netip.Addr // a release is under way: the neighbour whose turn it is
 	diverted netip.Addr // underlay of the node that its packets go on to
-	sentOn   bool       // it has left, diverted
+	sentOn   netip.Addr // it has left, diverted to there
 }
 
 // hops decides a pod's routes, by the table in the package's documentation. It is pure.
@@ -92,13 +92,15 @@ func (x index) hops(addr netip.Addr, overlay int, s standing) (here, mesh hop) {
 		here = hop{overlay, s.diverted}
 	case s.device != 0:
 		here = hop{s.device, s.relay}
-	case s.sentOn:
+	case s.sentOn.IsValid() && owner != "":
 		here = toOwner
+	case s.sentOn.IsValid():
+		here = hop{overlay, s.sentOn}
 	}
 	switch {
 	case known && owner != "":
 		mesh = toOwner
-	case s.diverted.IsValid() || known && s.device != 0:
+	case s.diverted.IsValid() || known:
 		mesh = here
 	}
 	return here, mesh

@@ -34,6 +34,6 @@
 //	yes          base      device            device                 owner
 //	yes          held      device, queued    device, queued         owner
 //	yes          diverted  other node        other node             owner
-//	sent on      -         owner             unreachable            owner
+//	sent on      -         owner, or if that is here yet: other node owner
 //	no           -         unreachable       unreachable            owner
 package route

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -110,7 +111,6 @@ func (r *Router) makeEndpoint(uid string, addr netip.Addr, mtu int, hold bool) (
 	}()
 	veth := netlink.NewVeth(netlink.NewLinkAttrs())
 	veth.Name, veth.HardwareAddr, veth.MTU = vethName(uid), gatewayMAC(), mtu
-	veth.Alias = record{uid, addr, state{held: hold}}.String()
 	veth.PeerName, veth.PeerHardwareAddr, veth.PeerNamespace, veth.PeerMTU = "eth0", podMAC(addr), netlink.NsFd(int(ns)), uint32(mtu)
 	if err := r.host.LinkAdd(veth); err != nil {
 		return nil, fmt.Errorf("making its devices: %w", err)
@@ -119,7 +119,11 @@ func (r *Router) makeEndpoint(uid string, addr netip.Addr, mtu int, hold bool) (
 	if err != nil {
 		return nil, fmt.Errorf("reading its host device: %w", err)
 	}
-	ep := &endpoint{uid: uid, addr: addr, path: path, device: link.Attrs().Index, ns: ns, state: state{held: hold}}
+	st := state{held: hold}
+	if err := r.host.LinkSetAlias(link, record{uid, addr, st}.String()); err != nil {
+		return nil, fmt.Errorf("recording its state: %w", err)
+	}
+	ep := &endpoint{uid: uid, addr: addr, path: path, device: link.Attrs().Index, ns: ns, state: st}
 	if ep.pod, err = netlink.NewHandleAt(ns, unix.NETLINK_ROUTE, unix.NETLINK_INET_DIAG); err != nil {
 		return nil, fmt.Errorf("opening netlink in its namespace: %w", err)
 	}
@@ -209,7 +213,7 @@ func (r *Router) clear(uid, path string) error {
 	case err != nil:
 		return fmt.Errorf("reading device %s: %w", vethName(uid), err)
 	default:
-		if rec, ok := parseRecord(link.Attrs().Alias); !ok || rec.uid != uid {
+		if !isHostDevice(link) {
 			return fmt.Errorf("device %s %w: rename or remove it (ip link del %[1]s)", vethName(uid), ErrForeign)
 		}
 		if err := r.host.LinkDel(link); err != nil {
@@ -219,9 +223,14 @@ func (r *Router) clear(uid, path string) error {
 	return removeNamespace(path)
 }
 
+// isHostDevice tells a pod's host device from another of its name.
+func isHostDevice(link netlink.Link) bool {
+	return link.Type() == "veth" && bytes.Equal(link.Attrs().HardwareAddr, gatewayMAC())
+}
+
 // RemovePod takes the pod's place away. Its egress is shut before anything else happens, so that no RST or FIN of its sockets leaves, whether its processes live or not; to kill them before, call
-// ShutEgress first. A pod that was diverted leaves its diversion from the overlay behind, until Set learns of its end or its
-// return. Removing what isn't here is no error.
+// ShutEgress first. A pod that was diverted leaves a route behind that sends on what nodes with an old view send here, until a Set doesn't
+// know the pod any more. Removing what isn't here is no error.
 func (r *Router) RemovePod(ctx context.Context, uid string) error {
 	r.making.Lock()
 	defer r.making.Unlock()
@@ -239,13 +248,16 @@ func (r *Router) RemovePod(ctx context.Context, uid string) error {
 	}
 	ep.op.Lock()
 	defer ep.op.Unlock()
+	if err := ep.shut(); err != nil {
+		r.cfg.Log.Warn("removing the pod's network without having shut its egress", "pod", uid, "err", err)
+	}
 	r.mu.Lock()
 	delete(r.pods, uid)
 	delete(r.at, ep.addr)
 	if ep.diverted.IsValid() {
-		r.sentOn[ep.addr] = true
+		r.sentOn[ep.addr] = ep.diverted
 	}
+	err := r.setPodLocked(ep.addr, nil)
 	r.mu.Unlock()
-	errs := []error{ep.shut(), r.clear(uid, ep.path), ep.close(), r.setPod(ep.addr, nil)}
-	return wrap(errors.Join(errs...), "removing the network of pod %s", uid)
+	return wrap(errors.Join(err, r.clear(uid, ep.path), ep.close()), "removing the network of pod %s", uid)
 }

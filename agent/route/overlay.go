@@ -10,9 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// overlayAlias marks the overlay device as ours.
-const overlayAlias = "drover overlay"
-
 // setOverlay sees to the overlay device and its peers, and returns the device's index.
 func (r *Router) setOverlay(peers map[string]netip.Addr) (int, error) {
 	mtu, err := r.underlayMTU()
@@ -55,10 +52,10 @@ func (r *Router) overlayDevice(mtu int) (netlink.Link, error) {
 		LinkAttrs: netlink.NewLinkAttrs(),
 		VxlanId:   r.cfg.VNI, Port: r.cfg.Port, SrcAddr: ipOf(r.cfg.Underlay),
 	}
-	want.Name, want.Alias, want.MTU, want.HardwareAddr = Device, overlayAlias, mtu, vtepMAC(r.cfg.Underlay)
+	want.Name, want.MTU, want.HardwareAddr = Device, mtu, vtepMAC(r.cfg.Underlay)
 	link, err := r.host.LinkByName(Device)
 	if err == nil && !sameOverlay(link, want) {
-		if link.Attrs().Alias != overlayAlias {
+		if !isOverlay(link) {
 			return nil, fmt.Errorf("device %s %w: rename or remove it (ip link del %[1]s)", Device, ErrForeign)
 		}
 		if err := r.host.LinkDel(link); err != nil {
@@ -88,9 +85,14 @@ func (r *Router) overlayDevice(mtu int) (netlink.Link, error) {
 	return link, nil
 }
 
+// isOverlay tells our device from another of its name: by its kind and the make of its hardware address.
+func isOverlay(link netlink.Link) bool {
+	return link.Type() == "vxlan" && bytes.HasPrefix(link.Attrs().HardwareAddr, vtepMAC(netip.IPv4Unspecified())[:2])
+}
+
 func sameOverlay(link netlink.Link, want *netlink.Vxlan) bool {
 	vx, ok := link.(*netlink.Vxlan)
-	return ok && vx.Alias == want.Alias && vx.VxlanId == want.VxlanId && vx.Port == want.Port && !vx.Learning &&
+	return ok && vx.VxlanId == want.VxlanId && vx.Port == want.Port && !vx.Learning &&
 		vx.SrcAddr.Equal(want.SrcAddr) && bytes.Equal(vx.HardwareAddr, want.HardwareAddr)
 }
 
@@ -154,7 +156,7 @@ func (r *Router) setNeighbours(device int, peers map[string]netip.Addr) error {
 
 func (r *Router) removeOverlay() error {
 	link, err := r.host.LinkByName(Device)
-	if errors.As(err, &netlink.LinkNotFoundError{}) || err == nil && link.Attrs().Alias != overlayAlias {
+	if errors.As(err, &netlink.LinkNotFoundError{}) || err == nil && !isOverlay(link) {
 		return nil
 	}
 	if err == nil {

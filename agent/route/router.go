@@ -84,7 +84,7 @@ type Router struct {
 	mtu     int                  // of the overlay and of every pod's devices
 	pods    map[string]*endpoint // what stands here, by uid
 	at      map[netip.Addr]*endpoint
-	sentOn  map[netip.Addr]bool // pods that left by a Divert, whose packets from the overlay are sent on to their owner
+	sentOn  map[netip.Addr]netip.Addr // where pods that left by a Divert went: what comes for them is sent on
 }
 
 // Open readies a Router for the host and reads back from the kernel what an earlier one left; it programs no route yet. It sets
@@ -94,7 +94,7 @@ func Open(ctx context.Context, cfg Config) (*Router, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	r := &Router{cfg: cfg, pods: map[string]*endpoint{}, at: map[netip.Addr]*endpoint{}, sentOn: map[netip.Addr]bool{}}
+	r := &Router{cfg: cfg, pods: map[string]*endpoint{}, at: map[netip.Addr]*endpoint{}, sentOn: map[netip.Addr]netip.Addr{}}
 	if err := r.enter(); err != nil {
 		return nil, err
 	}
@@ -158,15 +158,28 @@ func (r *Router) Teardown(ctx context.Context) error {
 	for _, ep := range r.endpoints() {
 		errs = append(errs, r.RemovePod(ctx, ep.uid))
 	}
-	names, err := filepath.Glob(filepath.Join(r.cfg.NamesDir, namePrefix+"*"))
-	errs = append(errs, err)
-	for _, path := range names { // half made ones
-		errs = append(errs, removeNamespace(path))
-	}
+	errs = append(errs, r.removeHalves())
 	r.mu.Lock()
-	r.desired, r.overlay, r.sentOn = index{}, 0, map[netip.Addr]bool{}
+	r.desired, r.overlay, r.sentOn = index{}, 0, map[netip.Addr]netip.Addr{}
 	r.mu.Unlock()
 	errs = append(errs, r.removeRules(), r.removeRoutes(), r.removeOverlay())
+	return errors.Join(errs...)
+}
+
+// removeHalves removes devices without a namespace and names without a device, left by an agent that was killed.
+func (r *Router) removeHalves() error {
+	links, err := r.host.LinkList()
+	errs := []error{err}
+	for _, link := range links {
+		if rec, ok := parseRecord(link.Attrs().Alias); ok && link.Attrs().Name == vethName(rec.uid) && isHostDevice(link) {
+			errs = append(errs, wrap(r.host.LinkDel(link), "removing device %s", link.Attrs().Name))
+		}
+	}
+	names, err := filepath.Glob(filepath.Join(r.cfg.NamesDir, namePrefix+"*"))
+	errs = append(errs, err)
+	for _, path := range names {
+		errs = append(errs, removeNamespace(path))
+	}
 	return errors.Join(errs...)
 }
 

@@ -183,7 +183,7 @@ func (r *Router) setFixed(have routes, overlay int, x index) error {
 func (r *Router) setPod(addr netip.Addr, have routes) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.sentOn[addr] && r.desired.owners[addr] == "" { // deleted, or about to stand here again
+	if _, known := r.desired.owners[addr]; !known {
 		delete(r.sentOn, addr)
 	}
 	return r.setPodLocked(addr, have)
