@@ -2,7 +2,6 @@ package gossip
 
 import (
 	"net/netip"
-	"sync"
 
 	"github.com/hashicorp/memberlist"
 )
@@ -106,21 +105,19 @@ func (d *delegate) LocalState(bool) []byte { return nil }
 // MergeRemoteState ignores what a later version may send along.
 func (d *delegate) MergeRemoteState([]byte, bool) {}
 
-// sayLeaving tells every member that can be reached that this node leaves.
+// sayLeaving tells every member that this node leaves, those taken for dead too: they may be about to refute it. One
+// that misses the message, a datagram, will take this node for dead.
 func (m *Mesh) sayLeaving() {
 	message := append([]byte{leavingMessage}, m.config.Node...)
-	var told sync.WaitGroup
-	for _, n := range m.list.Members() {
-		if n.Name == m.config.Node {
+	for _, member := range m.Members() {
+		if member.Node == m.config.Node || member.State == Left {
 			continue
 		}
-		told.Go(func() {
-			if err := m.list.SendBestEffort(n, message); err != nil {
-				m.log.Debug("could not tell that this node leaves", "to", n.Name, "error", err)
-			}
-		})
+		to := memberlist.Address{Addr: member.Gossip.String(), Name: member.Node}
+		if err := m.list.SendToAddress(to, message); err != nil {
+			m.log.Debug("could not tell that this node leaves", "to", member.Node, "error", err)
+		}
 	}
-	told.Wait()
 }
 
 func addrPort(n *memberlist.Node) netip.AddrPort {

@@ -120,6 +120,7 @@ func TestThreeMembers(t *testing.T) {
 	back := start(t, "nyc", "127.0.0.4:0", 1, []netip.AddrPort{fra.Bind()})
 	assert.Equal(t, back.Bind(), ams.sees(t, "nyc", Alive).Gossip)
 	back.sees(t, "ams", Alive)
+	fra.sees(t, "nyc", Alive)
 
 	// One leaves in order.
 	require.NoError(t, fra.Close())
