@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -19,7 +20,8 @@ type endpoint struct {
 	uid    string
 	addr   netip.Addr
 	path   string // of the namespace
-	device int    // host device
+	device int    // index of its host device
+	inside int    // index of its eth0
 
 	ns  netns.NsHandle
 	pod *netlink.Handle // inside ns
@@ -158,7 +160,28 @@ func (r *Router) finish(ep *endpoint) error {
 	if err := r.host.LinkSetUp(link); err != nil {
 		return fmt.Errorf("raising its host device: %w", err)
 	}
-	return errors.Join(r.repair(ep), ep.finishInside())
+	if err := errors.Join(r.repair(ep), ep.finishInside()); err != nil {
+		return err
+	}
+	return errors.Join(running(r.host, ep.device), running(ep.pod, ep.inside))
+}
+
+// running waits until the device transmits. The second end of a pair to be raised does so at once, the first only after the
+// kernel's link watch has seen its carrier (net/core/link_watch.c), and drops packets until then.
+func running(h *netlink.Handle, device int) error {
+	const patience = 5 * time.Second
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		link, err := h.LinkByIndex(device)
+		if err != nil {
+			return fmt.Errorf("reading device %d: %w", device, err)
+		}
+		if link.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		if time.Since(begin) > patience {
+			return fmt.Errorf("device %s is %v, not up, after %v", link.Attrs().Name, link.Attrs().OperState, patience)
+		}
+	}
 }
 
 // finishInside completes the inside of the pod's namespace.
@@ -170,6 +193,7 @@ func (ep *endpoint) finishInside() error {
 	if err != nil {
 		return err
 	}
+	ep.inside = eth0.Attrs().Index
 	lo, err := ep.pod.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("reading its lo: %w", err)
@@ -183,12 +207,12 @@ func (ep *endpoint) finishInside() error {
 		return fmt.Errorf("setting its address: %w", err)
 	}
 	err = ep.pod.NeighSet(&netlink.Neigh{
-		LinkIndex: eth0.Attrs().Index, Family: netlink.FAMILY_V4, State: netlink.NUD_PERMANENT, IP: ipOf(gateway()), HardwareAddr: gatewayMAC(),
+		LinkIndex: ep.inside, Family: netlink.FAMILY_V4, State: netlink.NUD_PERMANENT, IP: ipOf(gateway()), HardwareAddr: gatewayMAC(),
 	})
 	if err != nil {
 		return fmt.Errorf("setting its gateway's neighbour: %w", err)
 	}
-	err = ep.pod.RouteAdd(ep.egress(eth0.Attrs().Index))
+	err = ep.pod.RouteAdd(ep.egress(ep.inside))
 	if err != nil && !errors.Is(err, unix.EEXIST) { // whichever there is: a shut egress stays shut
 		return fmt.Errorf("setting its default route: %w", err)
 	}

@@ -37,7 +37,8 @@ func writeAll(settings []sysctl) error {
 }
 
 // deviceSysctls are for the overlay and for every pod's host device. Sources are not checked against routes, because a pod
-// that is on the move sends from where no route leads to it. Nothing announces itself or sends redirects.
+// that is on the move sends from where no route leads to it. Nothing announces itself or sends redirects, and losing the carrier
+// for a moment ends no hold.
 func deviceSysctls(device string) []sysctl {
 	conf := "ipv4/conf/" + device
 	return []sysctl{
@@ -45,6 +46,7 @@ func deviceSysctls(device string) []sysctl {
 		{conf + "/rp_filter", "0"},
 		{conf + "/send_redirects", "0"},
 		{conf + "/accept_redirects", "0"},
+		{conf + "/arp_evict_nocarrier", "0"},
 		{"ipv6/conf/" + device + "/disable_ipv6", "1"},
 	}
 }
