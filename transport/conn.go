@@ -34,7 +34,7 @@ var _ net.Conn = (*Conn)(nil)
 
 func newConn(s *session, stream *quic.Stream, kind Kind) *Conn {
 	c := &Conn{session: s, stream: stream, kind: kind, closing: make(chan struct{})}
-	if kind == Bulk {
+	if kind.bulk() {
 		c.limiter = s.transport.limiter
 	}
 	return c

@@ -16,8 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/drover-mesh/drover/transport"
 	"golang.org/x/net/nettest"
+
+	"github.com/drover-mesh/drover/transport"
 )
 
 // pair returns both ends of a new stream.
@@ -260,7 +261,8 @@ func TestBulkIsPacedAndControlIsNot(t *testing.T) {
 	defer b.Close()
 	try(t, a.SetWriteDeadline(time.Now().Add(100*time.Millisecond)))
 	n, err := a.Write(make([]byte, limit))
-	if timeout, ok := err.(net.Error); !ok || !timeout.Timeout() || n == 0 || n == limit {
+	if timeout, ok := err.(net.Error); !ok || //nolint:errorlint // as net/http asks
+		!timeout.Timeout() || n == 0 || n == limit {
 		t.Errorf("deadline of a paced write: %d bytes, %v", n, err)
 	}
 	try(t, a.SetWriteDeadline(time.Time{}))
@@ -317,7 +319,7 @@ func TestClosedTransport(t *testing.T) {
 	l := ams.Listener(transport.API)
 	try(t, ams.Close())
 	try(t, ams.Close())
-	if err := <-reading; err == nil || err == io.EOF {
+	if err := <-reading; err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("Read: %v", err)
 	}
 	if _, err := ams.Dial(context.Background(), "fra", transport.Move); !errors.Is(err, net.ErrClosed) {

@@ -9,7 +9,7 @@ import (
 )
 
 // trustFor is how long after hearing from a peer Dial takes it to be alive and doesn't wait for its answer.
-const trustFor = time.Second
+const trustFor = 3 * heartbeat / 2
 
 // route is what has a connection of its own.
 type route struct {
@@ -26,17 +26,21 @@ type dialling struct {
 
 // Dial opens a stream to a node. The caller closes it.
 //
-// If the node was heard from within the last second, Dial returns at once, and a refusal shows at the
-// first Read; otherwise it waits for the node's answer, one round trip, and makes a new connection if the
-// one that it knew turns out dead. It takes five seconds at most. Errors wrap [ErrUnreachable] (surely
-// nothing was delivered), [ErrRefused], or ctx's error.
+// If the node was heard from lately, which is so of every live connection older than a second or two, Dial
+// returns at once, and a refusal shows at the first Read; otherwise it waits for the node's answer, one round trip, and makes a new connection if the
+// one that it knew turns out dead. It takes five seconds at most. Errors wrap [ErrUnreachable] (no
+// byte of the caller's was sent), [ErrRefused], a [ResetError], or ctx's error.
 func (t *Transport) Dial(ctx context.Context, node string, kind Kind) (*Conn, error) {
 	if !kind.valid() {
 		return nil, fmt.Errorf("dialling node %s: there is no stream of %s", node, kind)
 	}
+	return t.open(ctx, node, kind)
+}
+
+func (t *Transport) open(ctx context.Context, node string, kind Kind) (*Conn, error) {
 	bounded, cancel := context.WithTimeoutCause(ctx, dialTimeout, fmt.Errorf("no answer within %v", dialTimeout))
 	defer cancel()
-	conn, err := t.dial(bounded, route{node, kind == Bulk}, kind)
+	conn, err := t.dial(bounded, route{node, kind.bulk()}, kind)
 	switch {
 	case err == nil:
 		return conn, nil
@@ -44,7 +48,7 @@ func (t *Transport) Dial(ctx context.Context, node string, kind Kind) (*Conn, er
 		return nil, fmt.Errorf("dialling node %s: this transport is closed: %w", node, net.ErrClosed)
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("dialling node %s: %w", node, context.Cause(ctx))
-	case errors.Is(err, ErrRefused):
+	case answered(err):
 		return nil, fmt.Errorf("dialling node %s: %w", node, err)
 	case bounded.Err() != nil:
 		err = context.Cause(bounded)
@@ -52,29 +56,42 @@ func (t *Transport) Dial(ctx context.Context, node string, kind Kind) (*Conn, er
 	return nil, fmt.Errorf("dialling node %s: %w: %s", node, ErrUnreachable, explain(err))
 }
 
+// dial tries once more if the connection that was there, or in the making, turns out dead.
 func (t *Transport) dial(ctx context.Context, r route, kind Kind) (*Conn, error) {
-	for first := true; ; first = false {
-		s, known, err := t.session(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		conn, err := s.open(ctx, kind)
-		if err == nil && !s.heardWithin(trustFor) {
-			err = conn.awaitGreeting(ctx)
-		}
-		if err == nil {
-			return conn, nil
-		}
-		if conn != nil {
+	conn, known, err := t.tryDial(ctx, r, kind)
+	if err != nil && known && ctx.Err() == nil && !answered(err) {
+		conn, _, err = t.tryDial(ctx, r, kind)
+	}
+	if lost := new(lostError); errors.As(err, &lost) {
+		err = lost.cause
+	}
+	return conn, err
+}
+
+func (t *Transport) tryDial(ctx context.Context, r route, kind Kind) (conn *Conn, known bool, err error) {
+	s, known, err := t.session(ctx, r)
+	if err != nil {
+		return nil, known, err
+	}
+	conn, err = s.open(ctx, kind)
+	if err == nil && !s.heardWithin(trustFor) {
+		if err = conn.awaitGreeting(ctx); err != nil {
 			conn.Reset(codeClosed)
 		}
-		if s.alive() || !known || !first {
-			if lost := new(lostError); errors.As(err, &lost) {
-				err = lost.cause
-			}
-			return nil, err
-		}
 	}
+	if err == nil {
+		return conn, known, nil
+	}
+	if ctx.Err() == nil && !answered(err) {
+		s.broken.Store(true)
+	}
+	return nil, known, err
+}
+
+// answered tells whether err is the peer's own answer, so that its connection is well.
+func answered(err error) bool {
+	var reset *ResetError
+	return errors.Is(err, ErrRefused) || errors.As(err, &reset)
 }
 
 // session returns the connection of a route, making it if there is none. known tells that it was there.

@@ -35,8 +35,10 @@ func (e *ResetError) Error() string {
 func (c *Conn) streamError(err error) error {
 	var reset *quic.StreamError
 	switch {
-	case err == nil, err == io.EOF:
-		return err
+	case err == nil:
+		return nil
+	case errors.Is(err, io.EOF):
+		return io.EOF
 	case c.closed.Load(), errors.Is(err, quic.ErrStreamClosed):
 		return net.ErrClosed
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -66,3 +66,13 @@ func Sessions(t *Transport) int {
 	defer t.mu.Unlock()
 	return len(t.sessions)
 }
+
+// CongestionWindow returns the largest congestion window of t's connections, in bytes.
+func CongestionWindow(t *Transport) (largest uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s := range t.sessions {
+		largest = max(largest, s.conn.ConnectionStats().CongestionWindow)
+	}
+	return largest
+}

@@ -11,8 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/drover-mesh/drover/transport"
 	"github.com/quic-go/quic-go"
+
+	"github.com/drover-mesh/drover/transport"
 )
 
 func TestKilledAndRestartedPeerIsNoticedAtOnce(t *testing.T) {
@@ -25,7 +26,7 @@ func TestKilledAndRestartedPeerIsNoticedAtOnce(t *testing.T) {
 	m.child("fra", addr)
 
 	start := time.Now()
-	err := roundTrip(conn, "after")
+	err := roundTrip(conn, "after, in more than a few bytes")
 	took := time.Since(start)
 	if !errors.Is(err, transport.ErrLost) || !strings.Contains(err.Error(), "its agent was restarted") || took > time.Second {
 		t.Errorf("after %v: %v", took, err)
@@ -33,6 +34,22 @@ func TestKilledAndRestartedPeerIsNoticedAtOnce(t *testing.T) {
 	start = time.Now()
 	try(t, roundTrip(dial(t, ams, "fra", transport.Move), "again"))
 	t.Logf("noticed after %v, dialled anew in %v", took, time.Since(start))
+}
+
+// Who only waits for an answer is told with the next heartbeat.
+func TestKilledAndRestartedPeerIsNoticedByReaders(t *testing.T) {
+	m := newMesh(t, "ams", "fra")
+	ams := m.start(m.config("ams"))
+	addr, kill := m.child("fra", netip.MustParseAddrPort("127.0.0.1:0"))
+	conn := dial(t, ams, "fra", transport.Move)
+	try(t, roundTrip(conn, "before"))
+	kill()
+	m.child("fra", addr)
+	start := time.Now()
+	_, err := conn.Read(make([]byte, 1))
+	if took := time.Since(start); !errors.Is(err, transport.ErrLost) || !strings.Contains(err.Error(), "its agent was restarted") || took > 1500*time.Millisecond {
+		t.Errorf("after %v: %v", took, err)
+	}
 }
 
 // A connection that was idle since before the restart: Dial itself must find out and dial again.
@@ -187,7 +204,7 @@ func TestForeignStreams(t *testing.T) {
 	for _, first := range []string{"\x00", "\x4d", "\xff"} { // kinds that don't exist
 		stream, err := peer.OpenStream()
 		try(t, err)
-		_, err = stream.Write([]byte(first))
+		_, err = stream.Write([]byte(first + strings.Repeat("\x00", 15)))
 		try(t, err)
 		_, err = stream.Read(make([]byte, 1))
 		if reset := new(quic.StreamError); !errors.As(err, &reset) || !reset.Remote || reset.ErrorCode != 1 {
@@ -197,7 +214,7 @@ func TestForeignStreams(t *testing.T) {
 	silent, err := peer.OpenStream() // ends without having said its kind
 	try(t, err)
 	try(t, silent.Close())
-	if _, err = silent.Read(make([]byte, 1)); err == nil || err == io.EOF {
+	if _, err = silent.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("silent stream: %v", err)
 	}
 	if _, err := peer.OpenUniStream(); err == nil {
@@ -205,7 +222,7 @@ func TestForeignStreams(t *testing.T) {
 	}
 	proper, err := peer.OpenStream()
 	try(t, err)
-	_, err = proper.Write([]byte("\x03hello"))
+	_, err = proper.Write([]byte("\x03" + strings.Repeat("\xaa", 15) + "hello"))
 	try(t, err)
 	answer := make([]byte, 6)
 	if _, err := io.ReadFull(proper, answer); err != nil || string(answer) != "\x06hello" {

@@ -9,8 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/drover-mesh/drover/transport"
 	"github.com/quic-go/quic-go"
+
+	"github.com/drover-mesh/drover/transport"
 )
 
 func TestInitMeshMakesFilesOthersCannotRead(t *testing.T) {
@@ -238,4 +239,26 @@ func TestClientsWithoutCertificateOrProtocolAreRefused(t *testing.T) {
 	}
 	conn := dial(t, m.start(m.config("fra")), "ams", transport.API)
 	try(t, roundTrip(conn, "still serving"))
+}
+
+func TestInitMeshTwiceAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	errs := make(chan error)
+	for range 4 {
+		go func() { errs <- transport.InitMesh(dir, "prod", []string{"ams", "fra"}) }()
+	}
+	won := 0
+	for range 4 {
+		if err := <-errs; err == nil {
+			won++
+		} else if !errors.Is(err, os.ErrExist) {
+			t.Error(err)
+		}
+	}
+	if won != 1 {
+		t.Fatalf("%d calls made the mesh", won)
+	}
+	if a, b := load(t, dir+"/ams"), load(t, dir+"/fra"); a.Mesh != b.Mesh {
+		t.Errorf("nodes of meshes %s and %s", a.Mesh, b.Mesh)
+	}
 }

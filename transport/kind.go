@@ -15,6 +15,9 @@ const (
 
 func (k Kind) valid() bool { return k >= Raft && k <= Bulk }
 
+// bulk tells whether a kind's streams are on the bulk connection, and paced.
+func (k Kind) bulk() bool { return k == Bulk || k == padding }
+
 func (k Kind) String() string {
 	switch k {
 	case Raft:
@@ -25,6 +28,8 @@ func (k Kind) String() string {
 		return "move"
 	case Bulk:
 		return "bulk"
+	case padding:
+		return "padding"
 	default:
 		return fmt.Sprintf("kind %d", uint8(k))
 	}

@@ -56,7 +56,8 @@ func checkName(what, name string) error {
 // The mesh's id is its name and 32 random bits, so that two meshes of one name don't mistake each other.
 // The authority is valid for ten years, a node's certificate for 90 days. Keys are readable by their owner
 // only; ca.key is needed for [AddNode] and [RenewNode] alone and belongs on no node. InitMesh overwrites
-// nothing: it returns an error that wraps [os.ErrExist] if dir has a mesh or one of the nodes.
+// nothing: it returns an error that wraps [os.ErrExist] if dir has a mesh or one of the nodes. If it fails,
+// nothing of the mesh is left.
 func InitMesh(dir, meshName string, nodes []string) error {
 	if err := checkName("mesh", meshName); err != nil {
 		return err
@@ -79,13 +80,19 @@ func InitMesh(dir, meshName string, nodes []string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the mesh directory: %w", err)
 	}
-	if err := writeAuthority(dir, meshName); err != nil {
+	// Made first and never over another, the key is also what keeps two of these calls apart.
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	if err := writeKey(filepath.Join(dir, caKeyFile), private); err != nil {
 		return fmt.Errorf("making the authority of mesh %s: %w", meshName, err)
 	}
-	for _, node := range nodes {
-		if err := AddNode(dir, node); err != nil {
-			return err
+	if err := fillMesh(dir, meshName, nodes, public, private); err != nil {
+		for _, name := range append([]string{caCertFile, gossipKeyFile, caKeyFile}, nodes...) {
+			_ = os.RemoveAll(filepath.Join(dir, name))
 		}
+		return fmt.Errorf("making mesh %s: %w", meshName, err)
 	}
 	return nil
 }
@@ -102,17 +109,13 @@ func mustNotExist(path string) error {
 	}
 }
 
-func writeAuthority(dir, meshName string) error {
+// fillMesh makes all of a mesh but its authority's key.
+func fillMesh(dir, meshName string, nodes []string, public ed25519.PublicKey, private ed25519.PrivateKey) error {
 	suffix := make([]byte, 4)
 	gossipKey := make([]byte, gossipKeySize)
 	rand.Read(suffix)
 	rand.Read(gossipKey)
 	mesh := meshName + "-" + hex.EncodeToString(suffix)
-
-	public, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return err
-	}
 	template := &x509.Certificate{
 		SerialNumber:          serialNumber(),
 		Subject:               pkix.Name{CommonName: "drover mesh " + mesh},
@@ -128,13 +131,18 @@ func writeAuthority(dir, meshName string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeKey(filepath.Join(dir, caKeyFile), private); err != nil {
-		return err
-	}
 	if err := writeGossipKey(filepath.Join(dir, gossipKeyFile), gossipKey); err != nil {
 		return err
 	}
-	return writeCertificate(filepath.Join(dir, caCertFile), der)
+	if err := writeCertificate(filepath.Join(dir, caCertFile), der); err != nil {
+		return err
+	}
+	for _, node := range nodes {
+		if err := AddNode(dir, node); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // AddNode makes the identity directory dir/node in the directory of a mesh made by [InitMesh]. It
@@ -159,7 +167,7 @@ func AddNode(dir, node string) error {
 	if err != nil {
 		return fmt.Errorf("making the identity of node %s: %w", node, err)
 	}
-	defer os.RemoveAll(draft)
+	defer func() { _ = os.RemoveAll(draft) }()
 
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {

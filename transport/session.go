@@ -13,18 +13,25 @@ import (
 // headerTimeout is how long a new stream may take to say its kind.
 const headerTimeout = 5 * time.Second
 
+// headerSize is the length of a stream's header: its kind and zeros, which are not looked at. Together with
+// the rest of a packet it is more than the 42 bytes (quic-go's protocol.MinStatelessResetSize) up to which
+// a restarted agent doesn't say that it knows nothing of the connection; so is the payload of a heartbeat.
+const headerSize = 16
+
 // session is one QUIC connection with an authenticated peer.
 type session struct {
 	transport *Transport
 	conn      *quic.Conn
 	peer      string
 
+	broken          atomic.Bool // a stream said so, which can be a moment before the connection's context does
 	payloadSent     atomic.Int64
 	payloadReceived atomic.Int64
-	lastHeard       atomic.Int64 // when stream data last arrived, in nanoseconds since the epoch; 0: never
+	warmWindow      atomic.Uint64 // the congestion window, in bytes, when Warm was done; 0: never
+	lastHeard       atomic.Int64  // when anything last arrived, at most a heartbeat too late, in nanoseconds since the epoch; 0: never
 }
 
-func (s *session) alive() bool { return s.conn.Context().Err() == nil }
+func (s *session) alive() bool { return s.conn.Context().Err() == nil && !s.broken.Load() }
 
 // close returns once the peer has been told.
 func (s *session) close(reason string) {
@@ -36,6 +43,27 @@ func (s *session) heard() { s.lastHeard.Store(time.Now().UnixNano()) }
 // heardWithin tells whether the peer was surely alive d ago.
 func (s *session) heardWithin(d time.Duration) bool {
 	return time.Since(time.Unix(0, s.lastHeard.Load())) < d
+}
+
+// beat sends heartbeats until the connection ends. They are datagrams (RFC 9221), which the peer
+// acknowledges and drops. quic-go's own keep-alive is a packet too small to be answered with a stateless
+// reset, and doesn't tell whether the peer was heard.
+func (s *session) beat() {
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	received := s.conn.ConnectionStats().PacketsReceived
+	for {
+		select {
+		case <-tick.C:
+		case <-s.conn.Context().Done():
+			return
+		}
+		if now := s.conn.ConnectionStats().PacketsReceived; now != received {
+			received = now
+			s.heard()
+		}
+		_ = s.conn.SendDatagram(make([]byte, headerSize)) // its error is that the connection has ended
+	}
 }
 
 func (s *session) acceptStreams() {
@@ -54,7 +82,7 @@ func (s *session) acceptStream(stream *quic.Stream) {
 		stream.CancelRead(code)
 		stream.CancelWrite(code)
 	}
-	var header [1]byte
+	var header [headerSize]byte
 	_ = stream.SetReadDeadline(time.Now().Add(headerTimeout))
 	if _, err := io.ReadFull(stream, header[:]); err != nil {
 		refuse(codeNoHeader)
@@ -62,6 +90,12 @@ func (s *session) acceptStream(stream *quic.Stream) {
 	}
 	_ = stream.SetReadDeadline(time.Time{})
 	s.heard()
+	if Kind(header[0]) == padding {
+		if _, err := stream.Write([]byte{accepted}); err == nil {
+			swallow(stream)
+		}
+		return
+	}
 	l := s.transport.listening(Kind(header[0]))
 	if l == nil {
 		refuse(codeUnknownKind)
@@ -84,14 +118,14 @@ func (s *session) open(ctx context.Context, kind Kind) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := stream.Write([]byte{byte(kind)}); err != nil {
+	if _, err := stream.Write(append([]byte{byte(kind)}, make([]byte, headerSize-1)...)); err != nil {
 		return nil, err
 	}
 	return newConn(s, stream, kind), nil
 }
 
-// headerSize is what UDP and IP add to each of the session's packets.
-func (s *session) headerSize() uint64 {
+// perPacket is what UDP and IP add to each of the session's packets.
+func (s *session) perPacket() uint64 {
 	if addr, ok := s.conn.RemoteAddr().(*net.UDPAddr); ok && addr.IP.To4() == nil {
 		return perPacketIPv6
 	}

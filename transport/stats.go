@@ -2,7 +2,7 @@ package transport
 
 import "time"
 
-// perPacket is what UDP (8 bytes) and IP without options add to a QUIC packet.
+// What UDP (8 bytes) and IP without options add to a QUIC packet, in bytes.
 const (
 	perPacketIPv4 = 8 + 20
 	perPacketIPv6 = 8 + 40
@@ -26,7 +26,7 @@ func (st *Stats) add(s *session) {
 	st.PacketsSent += int64(c.PacketsSent)
 	st.PacketsReceived += int64(c.PacketsReceived)
 	st.PacketsLost += int64(c.PacketsLost)
-	header := s.headerSize()
+	header := s.perPacket()
 	st.WireSent += int64(c.BytesSent + c.PacketsSent*header)
 	st.WireReceived += int64(c.BytesReceived + c.PacketsReceived*header)
 }

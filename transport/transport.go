@@ -19,12 +19,13 @@ const (
 	dialTimeout = 5 * time.Second
 
 	// idleTimeout is the least that quic-go accepts (its protocol.MinRemoteIdleTimeout). It is counted from
-	// the first packet sent after the last one received (RFC 9000, section 10.1), so at most keepAlive later.
+	// the first packet sent after the last one received (RFC 9000, section 10.1), so at most heartbeat later.
 	idleTimeout = 5 * time.Second
-	keepAlive   = time.Second
+	// heartbeat is how often each end of a connection sends something, also when it has nothing to say.
+	heartbeat = time.Second
 
 	// DeadAfter is how long a cut link or a dead peer can stay unnoticed.
-	DeadAfter = idleTimeout + keepAlive
+	DeadAfter = idleTimeout + heartbeat
 )
 
 // Flow control windows: 1 Gbit/s x 100 ms are 12.5 MB in flight. They start large, since a move can't wait
@@ -121,7 +122,7 @@ func quicConfig(incomingStreams int64) *quic.Config {
 		Versions:                       []quic.Version{quic.Version1},
 		HandshakeIdleTimeout:           dialTimeout,
 		MaxIdleTimeout:                 idleTimeout,
-		KeepAlivePeriod:                keepAlive,
+		EnableDatagrams:                true, // the heartbeat
 		InitialStreamReceiveWindow:     initialStreamWindow,
 		InitialConnectionReceiveWindow: initialConnectionWindow,
 		MaxStreamReceiveWindow:         maxStreamWindow,
@@ -183,7 +184,7 @@ func (t *Transport) acceptConnections() {
 		}
 		name, err := nameOf(conn.ConnectionState().TLS.PeerCertificates[0])
 		if err != nil { // verify has seen the same certificate
-			conn.CloseWithError(codeClosed, "no name")
+			_ = conn.CloseWithError(codeClosed, "no name")
 			continue
 		}
 		s := &session{transport: t, conn: conn, peer: name.node}
@@ -205,7 +206,7 @@ func (t *Transport) adopt(s *session) bool {
 	}
 	t.sessions[s] = struct{}{}
 	t.wg.Go(func() {
-		<-s.conn.Context().Done()
+		s.beat()
 		t.bury(s)
 	})
 	return true

@@ -19,7 +19,7 @@ type subject struct{ mesh, node string }
 
 func meshOf(cert *x509.Certificate) (string, error) {
 	if len(cert.URIs) != 1 || cert.URIs[0].Scheme != "drover" || cert.URIs[0].Host == "" {
-		return "", errors.New("not a certificate of a drover mesh: want one URI drover://MESH/...")
+		return "", errors.New("not a certificate of a drover mesh: want one URI drover://MESH/")
 	}
 	return cert.URIs[0].Host, nil
 }

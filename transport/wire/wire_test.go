@@ -28,7 +28,7 @@ func TestFramesComeBackAsWritten(t *testing.T) {
 			t.Fatalf("frame %d: type %d, %d bytes, error %v", i, typ, len(payload), err)
 		}
 	}
-	if _, _, err := wire.ReadFrame(r, 10); err != io.EOF {
+	if _, _, err := wire.ReadFrame(r, 10); err != io.EOF { //nolint:errorlint // as io.ReadAll asks
 		t.Fatalf("at the end: got %v, want io.EOF", err)
 	}
 }
@@ -49,12 +49,12 @@ func TestEveryTruncationIsUnexpectedEOF(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := 1; n < stream.Len(); n++ {
-		if _, _, err := wire.ReadFrame(bytes.NewReader(stream.Bytes()[:n]), 100); err != io.ErrUnexpectedEOF {
+		if _, _, err := wire.ReadFrame(bytes.NewReader(stream.Bytes()[:n]), 100); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatalf("cut after %d bytes: got %v, want io.ErrUnexpectedEOF", n, err)
 		}
 	}
 	big := append(binary.BigEndian.AppendUint32(nil, 1<<20), 1, 'x')
-	if _, _, err := wire.ReadFrame(bytes.NewReader(big), 1<<20); err != io.ErrUnexpectedEOF {
+	if _, _, err := wire.ReadFrame(bytes.NewReader(big), 1<<20); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatalf("large frame cut: got %v, want io.ErrUnexpectedEOF", err)
 	}
 }
@@ -132,7 +132,7 @@ func FuzzReadFrame(f *testing.F) {
 			before := r.Len()
 			typ, payload, err := wire.ReadFrame(r, limit)
 			if err != nil {
-				if err == io.EOF && before != 0 {
+				if errors.Is(err, io.EOF) && before != 0 {
 					t.Fatalf("io.EOF with %d bytes left", before)
 				}
 				return
