@@ -1,0 +1,227 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/drover-mesh/drover/agent/api"
+	"github.com/drover-mesh/drover/transport"
+)
+
+// Ports of an agent on its site's address.
+const (
+	quicPort   = 7400
+	gossipPort = 7946
+)
+
+// maxRestarts is how often an agent may crash before Up gives up.
+const maxRestarts = 3
+
+// configure makes the directories of all sites, the mesh's identities and the agents' configurations.
+func (l *Lab) configure() error {
+	var names []string
+	for _, s := range l.plan.Sites {
+		for _, sub := range []string{"etc", "lib"} {
+			if err := os.MkdirAll(l.sitePath(s.Name, sub), 0o755); err != nil {
+				return fmt.Errorf("making the directories of site %s: %w", s.Name, err)
+			}
+		}
+		if s.Agent {
+			names = append(names, s.Name)
+		}
+	}
+	mesh := filepath.Join(l.dir, "mesh")
+	if err := transport.InitMesh(mesh, l.plan.Name, names); err != nil {
+		return fmt.Errorf("making the mesh's identities: %w", err)
+	}
+	for i, name := range names {
+		if err := os.Rename(filepath.Join(mesh, name), l.sitePath(name, "etc", "identity")); err != nil {
+			return fmt.Errorf("giving site %s its identity: %w", name, err)
+		}
+		config := l.agentConfig(i)
+		if err := os.WriteFile(l.sitePath(name, "etc", "agent.yaml"), []byte(config), 0o600); err != nil {
+			return fmt.Errorf("configuring site %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// agentConfig is the configuration file of the agent of the site with that index. The first three,
+// or the only one or two, are the mesh's servers.
+func (l *Lab) agentConfig(index int) string {
+	sites := l.Sites()
+	me := sites[index]
+	var join, servers []string
+	for i, s := range sites {
+		if i < 3 {
+			servers = append(servers, s.Name)
+		}
+		if i != index {
+			join = append(join, fmt.Sprintf("%q", fmt.Sprintf("%s:%d", s.Address, gossipPort)))
+		}
+	}
+	return fmt.Sprintf(`node: %s
+site: %[1]s
+address: %s:%d
+gossip: %[2]s:%[4]d
+join: [%s]
+servers: [%s]
+podCIDR: %s
+identity: /etc/drover/identity
+stateDir: /var/lib/drover
+runDir: /run/drover
+cgroupParent: %s
+log: {level: debug, format: text}
+`, me.Name, me.Address, quicPort, gossipPort, strings.Join(join, ", "), strings.Join(servers, ", "),
+		l.plan.PodCIDR, filepath.Join(l.cgroup(me.Name), "pods"))
+}
+
+// startAgents starts all agents and waits until each is ready.
+func (l *Lab) startAgents(ctx context.Context, o Options, progress func(string)) error {
+	for _, s := range l.Sites() {
+		if err := l.KeepAgent(ctx, s.Name, true); err != nil {
+			return err
+		}
+	}
+	for _, s := range l.Sites() {
+		if err := l.awaitAgent(ctx, o, s.Name); err != nil {
+			return fmt.Errorf("the agent of site %s: %w; the end of its log:\n%s", s.Name, err, tail(l.AgentLog(s.Name)))
+		}
+		progress(fmt.Sprintf("agent %s is ready", s.Name))
+	}
+	return nil
+}
+
+func (l *Lab) awaitAgent(ctx context.Context, o Options, site string) error {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := o.Ready(attempt, l, site)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		status, statusErr := l.Agent(ctx, site)
+		switch {
+		case statusErr != nil:
+			return errors.Join(err, statusErr)
+		case status.Restarts >= maxRestarts:
+			return fmt.Errorf("crashed %d times (%s)", status.Restarts, status.LastExit)
+		}
+		if late := pause(ctx, 50*time.Millisecond); late != nil {
+			return fmt.Errorf("isn't ready: %w: %w", late, err)
+		}
+	}
+}
+
+// agentReady asks the agent whether it is part of a whole mesh.
+func agentReady(ctx context.Context, l *Lab, site string) error {
+	socket, err := l.Socket(site)
+	if err != nil {
+		return err
+	}
+	client := api.NewClient(socket)
+	defer client.Close()
+	status, err := client.GetStatus(ctx)
+	if err != nil {
+		return err
+	}
+	if status.Leader == "" {
+		return errors.New("the mesh has no leader yet")
+	}
+	nodes, err := client.ListNodes(ctx)
+	if err != nil {
+		return err
+	}
+	if want := len(l.Sites()); len(nodes) < want {
+		return fmt.Errorf("it sees %d of %d nodes", len(nodes), want)
+	}
+	return nil
+}
+
+func agentRuns(ctx context.Context, l *Lab, site string) error {
+	status, err := l.Agent(ctx, site)
+	if err == nil && !status.Running {
+		err = errors.New("it doesn't run")
+	}
+	return err
+}
+
+// Agent returns what the supervisor of a site says about its agent.
+func (l *Lab) Agent(ctx context.Context, site string) (AgentStatus, error) {
+	return l.supervise(ctx, site, http.MethodGet, "")
+}
+
+// KeepAgent says whether a site's agent is to run. With true it is started, and restarted a second
+// after it ends; with false one that runs goes on, but isn't restarted.
+func (l *Lab) KeepAgent(ctx context.Context, site string, keep bool) error {
+	_, err := l.supervise(ctx, site, http.MethodPut, "?keep="+strconv.FormatBool(keep))
+	return err
+}
+
+// AgentPID returns the pid of a site's agent, as the host sees it.
+func (l *Lab) AgentPID(ctx context.Context, site string) (int, error) {
+	status, err := l.Agent(ctx, site)
+	if err != nil {
+		return 0, err
+	}
+	if !status.Running {
+		return 0, fmt.Errorf("the agent of site %s doesn't run (%s)", site, status.LastExit)
+	}
+	init, err := l.init(site)
+	if err != nil {
+		return 0, err
+	}
+	return hostPID(init, status.PID)
+}
+
+// SignalAgent sends a signal to a site's agent, for example SIGKILL, and returns when that was sent.
+// What the agent started is not signalled.
+func (l *Lab) SignalAgent(ctx context.Context, site string, signal unix.Signal) error {
+	pid, err := l.AgentPID(ctx, site)
+	if err != nil {
+		return err
+	}
+	if err := unix.Kill(pid, signal); err != nil {
+		return fmt.Errorf("signalling the agent of site %s: %w", site, err)
+	}
+	return nil
+}
+
+// Path is where the host finds a path of a site's own file system, as long as the site lives.
+func (l *Lab) Path(site, path string) (string, error) {
+	init, err := l.init(site)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(fmt.Sprintf("/proc/%d/root", init), path), nil
+}
+
+// Socket is where the host reaches the API of a site's agent.
+func (l *Lab) Socket(site string) (string, error) {
+	return l.Path(site, "/run/drover/agent.sock")
+}
+
+// tail returns the last lines of a log, for people.
+func tail(path string) string {
+	const most = 2000 // bytes
+	f, err := os.Open(path)
+	if err != nil {
+		return "(no log: " + err.Error() + ")"
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() > most {
+		_, _ = f.Seek(-most, io.SeekEnd)
+	}
+	text, _ := io.ReadAll(io.LimitReader(f, most))
+	return strings.TrimSpace(string(text))
+}

@@ -1,0 +1,91 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// stage is where a site's mounts are prepared; nothing of it stays.
+const stage = "/run/stage"
+
+// step is one mount, or a directory to make before it.
+type step struct {
+	source, target, fstype string
+	flags                  uintptr
+	data                   string
+}
+
+// arrangeMounts makes the file system of the host into that of the site, in this process's mount
+// namespace, which must be new:
+//
+//	/run                a tmpfs of its own
+//	/etc, /var/lib      the host's, copied on write into memory
+//	/etc/drover         the site's directory etc
+//	/var/lib/drover     the site's directory lib
+//	/var/lib/drover-lab hidden
+//	/proc, /sys         of its own namespaces, with the host's cgroups
+func arrangeMounts(siteDir string) error {
+	if err := run(
+		step{target: "/", flags: unix.MS_REC | unix.MS_PRIVATE},
+		step{"tmpfs", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=755"},
+		step{"tmpfs", stage, "tmpfs", 0, "mode=700"},
+		step{filepath.Join(siteDir, "etc"), stage + "/etc", "", unix.MS_BIND, ""},
+		step{filepath.Join(siteDir, "lib"), stage + "/lib", "", unix.MS_BIND, ""},
+		step{"/sys/fs/cgroup", stage + "/cgroup", "", unix.MS_BIND | unix.MS_REC, ""},
+	); err != nil {
+		return err
+	}
+	for _, dir := range []string{"/etc", "/var/lib"} {
+		if err := coverWithMemory(dir); err != nil {
+			return err
+		}
+	}
+	if err := run(
+		step{stage + "/etc", "/etc/drover", "", unix.MS_BIND, ""},
+		step{stage + "/lib", "/var/lib/drover", "", unix.MS_BIND, ""},
+		step{"tmpfs", stateRoot, "tmpfs", unix.MS_RDONLY, "mode=700,size=4k"},
+		step{"proc", "/proc", "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
+		step{"sysfs", "/sys", "sysfs", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
+		step{stage + "/cgroup", "/sys/fs/cgroup", "", unix.MS_BIND | unix.MS_REC, ""},
+	); err != nil {
+		return err
+	}
+	if err := unix.Unmount(stage, unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("removing the stage: %w", err)
+	}
+	if err := os.Remove(stage); err != nil {
+		return err
+	}
+	if err := os.Mkdir("/run/lock", 0o755); err != nil {
+		return err
+	}
+	return os.Chmod("/run/lock", 0o1777)
+}
+
+// coverWithMemory mounts an overlay on dir whose writable layer is in memory, so that the site can
+// make mount points and change files that other sites don't see.
+func coverWithMemory(dir string) error {
+	layer := stage + "/cover" + strings.ReplaceAll(dir, "/", "-")
+	for _, sub := range []string{"/upper", "/work"} {
+		if err := os.MkdirAll(layer+sub, 0o755); err != nil {
+			return err
+		}
+	}
+	return run(step{"overlay", dir, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%[2]s/work", dir, layer)})
+}
+
+func run(steps ...step) error {
+	for _, s := range steps {
+		if err := os.MkdirAll(s.target, 0o755); err != nil {
+			return fmt.Errorf("making the mount point %s: %w", s.target, err)
+		}
+		if err := unix.Mount(s.source, s.target, s.fstype, s.flags, s.data); err != nil {
+			return fmt.Errorf("mounting %s%s on %s: %w", s.fstype, s.source, s.target, err)
+		}
+	}
+	return nil
+}

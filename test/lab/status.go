@@ -1,0 +1,131 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/drover-mesh/drover/test/wan"
+)
+
+// Status is what drover lab ls shows of a lab. Its JSON names are stable.
+type Status struct {
+	Name      string       `json:"name"`
+	State     string       `json:"state"` // up, starting (or interrupted while it did), broken
+	Problem   string       `json:"problem,omitempty"`
+	Created   time.Time    `json:"created"`
+	PodCIDR   netip.Prefix `json:"pod_cidr"`
+	RouterPID int          `json:"router_pid"` // 0: dead
+	Sites     []SiteStatus `json:"sites"`
+	Links     []LinkStatus `json:"links"`
+}
+
+// SiteStatus is the state of one site. A pid of 0 is of what doesn't run.
+type SiteStatus struct {
+	Name     string     `json:"name"`
+	Address  netip.Addr `json:"address"`
+	Address6 netip.Addr `json:"address6"`
+	InitPID  int        `json:"init_pid"`
+	AgentPID int        `json:"agent_pid"`
+	Restarts int        `json:"agent_restarts"`
+	Log      string     `json:"agent_log,omitempty"`
+}
+
+// LinkStatus is one directed link for people and their programs.
+type LinkStatus struct {
+	From     string       `json:"from"`
+	To       string       `json:"to"`
+	DelayMS  float64      `json:"delay_ms"`
+	RateBit  int64        `json:"rate_bit"`
+	Loss     float64      `json:"loss"`
+	Queue    int64        `json:"queue_bytes"`
+	Cut      bool         `json:"cut"`
+	Counters wan.Counters `json:"counters"`
+}
+
+// NewLinkStatus converts a link's state.
+func NewLinkStatus(l wan.LinkStatus) LinkStatus {
+	return LinkStatus{
+		From: l.From, To: l.To,
+		DelayMS: float64(l.Conditions.Delay) / float64(time.Millisecond), RateBit: int64(l.Conditions.Rate),
+		Loss: l.Conditions.Loss, Queue: l.Conditions.QueueBytes(), Cut: l.Conditions.Cut,
+		Counters: l.Counters,
+	}
+}
+
+// List returns the state of all labs of this machine.
+func List(ctx context.Context) ([]Status, error) {
+	entries, err := os.ReadDir(stateRoot)
+	if errors.Is(err, fs.ErrNotExist) {
+		return []Status{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing the labs: %w", err)
+	}
+	all := []Status{}
+	for _, entry := range entries {
+		l, err := openDir(filepath.Join(stateRoot, entry.Name()))
+		if err != nil {
+			all = append(all, Status{Name: entry.Name(), State: "broken", Problem: err.Error(), Sites: []SiteStatus{}, Links: []LinkStatus{}})
+			continue
+		}
+		all = append(all, l.Status(ctx))
+	}
+	return all, nil
+}
+
+// Status returns the lab's state; what can't be asked is told as a problem.
+func (l *Lab) Status(ctx context.Context) Status {
+	s := Status{
+		Name: l.plan.Name, State: "up", Created: l.plan.Created, PodCIDR: l.plan.PodCIDR,
+		Sites: []SiteStatus{}, Links: []LinkStatus{},
+	}
+	if !l.plan.Complete {
+		s.State = "starting"
+	}
+	if err := l.whole(); err != nil && l.plan.Complete {
+		s.State, s.Problem = "broken", err.Error()
+	}
+	found, err := processes(l.dir)
+	if err != nil {
+		s.State, s.Problem = "broken", err.Error()
+	}
+	pids := map[string]int{}
+	for _, p := range found {
+		pids[p.site] = p.pid
+	}
+	s.RouterPID = pids[""]
+	for _, site := range l.plan.Sites {
+		s.Sites = append(s.Sites, l.siteStatus(ctx, site, pids[site.Name]))
+	}
+	if s.RouterPID > 0 {
+		links, err := l.WAN().Links(ctx)
+		if err != nil && l.plan.Complete {
+			s.State, s.Problem = "broken", err.Error()
+		}
+		for _, link := range links {
+			s.Links = append(s.Links, NewLinkStatus(link))
+		}
+	}
+	return s
+}
+
+func (l *Lab) siteStatus(ctx context.Context, site Site, init int) SiteStatus {
+	s := SiteStatus{Name: site.Name, Address: site.Address, Address6: site.Address6, InitPID: init}
+	if !site.Agent || init == 0 {
+		return s
+	}
+	s.Log = l.AgentLog(site.Name)
+	if agent, err := l.Agent(ctx, site.Name); err == nil {
+		s.Restarts = agent.Restarts
+		if agent.Running {
+			s.AgentPID, _ = hostPID(init, agent.PID) // 0 if it has ended since
+		}
+	}
+	return s
+}
