@@ -184,23 +184,26 @@ criu_fetch_pinned() {
 	uri=$(debian_mirror)pool/main/c/criu/criu_$criu_pin.orig.tar.xz
 	say criu "fetching Debian's source of $criu_pin, checksum pinned"
 	fetch "$uri" "SHA256:$criu_pin_sha256" && return
-	say criu "the archive no longer has $criu_pin"
+	say criu "$criu_pin could not be fetched there (see above)"
 	return 1
 }
 
 # criu_fetch_newest takes the source package of Debian's development suite; apt verifies the suite's signature,
-# and the checksum that the signed index gives.
+# and the checksum that the signed index gives. A mirror that lags behind serves too: what matters is the version.
 criu_fetch_newest() {
 	local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 	[ -e $keyring ] || apt_install debian-archive-keyring
 	mkdir -p "$tmp/apt/lists/partial"
 	echo "deb-src [signed-by=$keyring] $(debian_mirror) sid main" >"$tmp/apt/sources.list"
-	local sid=("${apt_options[@]}" -o "Dir::Etc::SourceList=$tmp/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$tmp/apt/lists")
+	local sid=("${apt_options[@]}" -o "Dir::Etc::SourceList=$tmp/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$tmp/apt/lists"
+		-o Acquire::Check-Valid-Until=false)
 	say criu "looking for a newer one in Debian sid"
 	apt-get "${sid[@]}" update >/dev/null || die criu "the index of Debian's sources could not be read; is the network up?"
 	local uri name size hash
 	read -r uri name size hash < <(apt-get "${sid[@]}" source --print-uris --download-only criu | grep -F .orig.tar.xz\') ||
-		die criu "Debian's source package was not found"
+		die criu "Debian's source package was not found; is the network up?"
+	local version=${name#criu_}
+	at_least "${version%.orig.tar.xz}" $criu_need || die criu "Debian's newest is ${version%.orig.tar.xz}, too old (need $criu_need)"
 	say criu "fetching Debian's source ${name%.orig.tar.xz}, checksum from the signed index"
 	fetch "${uri//\'/}" "$hash" || die criu "could not fetch $uri; is the network up?"
 }
