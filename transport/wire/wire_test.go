@@ -161,8 +161,10 @@ func FuzzReadMessage(f *testing.F) {
 			return
 		}
 		var v any
-		if err := m.Decode(&v); err != nil && !strings.Contains(err.Error(), "exceeded max depth") {
-			t.Fatalf("valid JSON was not decoded: %v", err)
+		_ = m.Decode(&v) // may fail, for instance of 1e9999, and may not panic
+		var again bytes.Buffer
+		if err := wire.WriteMessage(&again, m.Type, m.Body); err != nil {
+			t.Fatalf("a message that was read can't be written: %v", err)
 		}
 	})
 }
