@@ -58,11 +58,11 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestErrorShowsLineAndValidFields(t *testing.T) {
-	_, err := Parse("agent.yaml", []byte("node: ams\nservers: [ams]\nadress: 10.77.1.1:7400\n"))
+	_, err := Parse("agent.yaml", []byte("node: ams\nservers: [ams]\nadddress: 10.77.1.1:7400\n"))
 	require.EqualError(t, err, `agent.yaml: field "address" is missing
   valid: the IP address and UDP port that peers reach, such as 10.77.1.1:7400
-agent.yaml:3:1: unknown field "adress"; did you mean "address"?
-    3 | adress: 10.77.1.1:7400
+agent.yaml:3:1: unknown field "adddress"; did you mean "address"?
+    3 | adddress: 10.77.1.1:7400
       | ^
   valid: node, site, address, gossip, join, servers, podCIDR, overlay, identity, stateDir, runDir, socket, cgroupParent, bulkRate, log`)
 

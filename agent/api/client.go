@@ -86,7 +86,7 @@ func (c *Client) PodLogs(ctx context.Context, name string, follow bool, w io.Wri
 	if err != nil {
 		return c.wrap(err)
 	}
-	defer stream.Close() // a second error would only repeat the first
+	defer func() { _ = stream.Close() }() // its error would only repeat the first
 	for stream.Receive() {
 		if _, err := w.Write(stream.Msg().GetData()); err != nil {
 			return AsError(err)
@@ -155,7 +155,7 @@ func (c *Client) Migrate(ctx context.Context, pod, to string, progress Progress)
 	if err != nil {
 		return Report{}, c.wrap(err)
 	}
-	defer stream.Close() // a second error would only repeat the first
+	defer func() { _ = stream.Close() }() // its error would only repeat the first
 	for stream.Receive() {
 		switch part := stream.Msg().GetPart().(type) {
 		case *droverv1.MigrateResponse_Started:

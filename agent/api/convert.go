@@ -59,12 +59,14 @@ func statusToProto(s Status) *droverv1.StatusResponse {
 func statusFromProto(s *droverv1.StatusResponse) Status {
 	return Status{
 		Node: s.GetNode(), Site: s.GetSite(), Version: s.GetVersion(), Started: timeFromProto(s.GetStarted()),
-		PodCIDR: s.GetPodCidr(), Leader: s.GetLeader(), Role: s.GetRole(), Servers: s.GetServers(),
+		PodCIDR: s.GetPodCidr(), Leader: s.GetLeader(), Role: s.GetRole(), Servers: each(s.GetServers(), same),
 		AppliedIndex: s.GetAppliedIndex(), NodesAlive: int(s.GetNodesAlive()), NodesKnown: int(s.GetNodesKnown()),
 		PodsHere: int(s.GetPodsHere()), PodsTotal: int(s.GetPodsTotal()),
-		Migrations: each(s.GetMigrations(), migrationFromProto), Problems: s.GetProblems(),
+		Migrations: each(s.GetMigrations(), migrationFromProto), Problems: each(s.GetProblems(), same),
 	}
 }
+
+func same(s string) string { return s }
 
 func migrationToProto(m Migration) *droverv1.Migration {
 	out := &droverv1.Migration{

@@ -108,6 +108,8 @@ func Serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 	if server.Shutdown(patience) != nil {
 		_ = server.Close()
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving the API on %s: %w", ln.Addr(), err)
+	}
 	return nil
 }

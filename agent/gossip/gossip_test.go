@@ -220,7 +220,10 @@ func TestWatchCoalescesAndEnds(t *testing.T) {
 	<-c
 	assert.Empty(t, c)
 	cancel()
-	for range c { //nolint:revive // it is closed
+	for {
+		if _, open := <-c; !open {
+			return
+		}
 	}
 }
 
