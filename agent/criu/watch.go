@@ -8,6 +8,7 @@ import (
 	"os"
 	"sort"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,14 +16,13 @@ import (
 // Watcher tells which image files are whole.
 type Watcher struct {
 	dir    string
-	fd     int
+	events *os.File
 	names  chan string
-	finish chan struct{}
 	seen   map[string]bool
 	err    error
 }
 
-// Watch watches a directory of images, which should be started before the dump. ctx ends it early.
+// Watch watches a directory of images, from before the dump on. ctx ends it early.
 func Watch(ctx context.Context, dir string) (*Watcher, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
@@ -32,7 +32,7 @@ func Watch(ctx context.Context, dir string) (*Watcher, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("watching %s: %w", dir, err)
 	}
-	w := &Watcher{dir: dir, fd: fd, names: make(chan string, 256), finish: make(chan struct{}), seen: map[string]bool{}}
+	w := &Watcher{dir: dir, events: os.NewFile(uintptr(fd), "inotify"), names: make(chan string, 256), seen: map[string]bool{}}
 	go w.run(ctx)
 	return w, nil
 }
@@ -41,100 +41,96 @@ func Watch(ctx context.Context, dir string) (*Watcher, error) {
 // been yielded, or when ctx ends. A file that is written twice is yielded twice.
 func (w *Watcher) Names() <-chan string { return w.names }
 
-// Finish says that the dump has ended: nothing will be written any more. It is called once.
-func (w *Watcher) Finish() { close(w.finish) }
+// Finish says that the dump has ended: nothing will be written any more.
+func (w *Watcher) Finish() {
+	_ = w.events.SetReadDeadline(time.Now()) // what was written until now is queued already, and read before the deadline counts
+}
 
 // Err is why Names ended, nil if all images were yielded. It may be called once Names is closed.
 func (w *Watcher) Err() error { return w.err }
 
 func (w *Watcher) run(ctx context.Context) {
+	// Last: closing an inotify instance waits for a grace period of the kernel's, 10 to 20 ms, and nobody should wait for that.
+	defer w.events.Close()
 	defer close(w.names)
-	defer unix.Close(w.fd)
-	for {
-		finished := false
-		select {
-		case <-w.finish:
-			finished = true
-		default:
-		}
-		names, err := w.closed()
-		if err != nil {
-			w.err = err
-			return
-		}
-		if finished { // whatever was written before Finish has been read: events are queued as the file is closed
-			rest, err := w.rest(names)
-			if err != nil {
-				w.err = err
-				return
-			}
-			names = rest
-		}
-		for _, name := range names {
-			w.seen[name] = true
-			select {
-			case w.names <- name:
-			case <-ctx.Done():
-				w.err = ctx.Err()
-				return
-			}
-		}
-		if finished {
-			return
-		}
-		if ctx.Err() != nil {
-			w.err = ctx.Err()
-			return
-		}
-		const millisecond = 1
-		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}}, millisecond)
-	}
-}
-
-// closed returns the names of the files that have been closed since it was last called.
-func (w *Watcher) closed() ([]string, error) {
-	var names []string
+	defer context.AfterFunc(ctx, w.Finish)()
 	buf := make([]byte, 1<<14)
 	for {
-		n, err := unix.Read(w.fd, buf)
-		if errors.Is(err, unix.EAGAIN) {
-			return names, nil
-		}
-		if errors.Is(err, unix.EINTR) {
-			continue
+		n, err := w.events.Read(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			w.err = w.rest(ctx, buf)
+			return
 		}
 		if err != nil {
-			return nil, fmt.Errorf("watching %s: %w", w.dir, err)
+			w.err = fmt.Errorf("watching %s: %w", w.dir, err)
+			return
 		}
-		for _, e := range parseEvents(buf[:n]) {
-			if e.mask&unix.IN_Q_OVERFLOW != 0 {
-				return nil, fmt.Errorf("watching %s: too many files at once", w.dir)
-			}
-			if e.name != "" {
-				names = append(names, e.name)
-			}
+		if w.err = w.yield(ctx, buf[:n]); w.err != nil {
+			return
 		}
 	}
 }
 
-// rest adds the files that no event told of: those from before the watch.
-func (w *Watcher) rest(names []string) ([]string, error) {
-	told := map[string]bool{}
-	for _, name := range names {
-		told[name] = true
+// rest yields what is queued, and the files that no event told of: those from before the watch.
+func (w *Watcher) rest(ctx context.Context, buf []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	conn, err := w.events.SyscallConn()
+	if err != nil {
+		return err
+	}
+	for more := true; more; {
+		n := 0
+		// Control, not Read: the deadline has passed.
+		if err := conn.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), buf) }); err != nil {
+			return err
+		}
+		if more = n > 0; more {
+			if err := w.yield(ctx, buf[:n]); err != nil {
+				return err
+			}
+		}
 	}
 	entries, err := os.ReadDir(w.dir)
 	if err != nil {
-		return nil, fmt.Errorf("watching %s: %w", w.dir, err)
+		return fmt.Errorf("watching %s: %w", w.dir, err)
 	}
-	var more []string
+	var names []string
 	for _, e := range entries {
-		if !w.seen[e.Name()] && !told[e.Name()] {
-			more = append(more, e.Name())
+		if !w.seen[e.Name()] {
+			names = append(names, e.Name())
 		}
 	}
-	sort.Strings(more)
-	return append(names, more...), nil
+	sort.Strings(names)
+	return w.send(ctx, names...)
+}
+
+func (w *Watcher) yield(ctx context.Context, events []byte) error {
+	for _, e := range parseEvents(events) {
+		if e.mask&unix.IN_Q_OVERFLOW != 0 {
+			return fmt.Errorf("watching %s: too many files at once", w.dir)
+		}
+		if e.name == "" {
+			continue
+		}
+		if err := w.send(ctx, e.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Watcher) send(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		w.seen[name] = true
+		select {
+		case w.names <- name:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 type event struct {

@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// maxLog is the size in bytes from which conmon begins a pod's log anew.
+const maxLog = 32 << 20
+
 // command is how conmon is called for a pod. It goes into the background by itself, starts the container (or restores it,
 // with --restore) and stays until that ends; then it writes the exit code.
 //
@@ -25,7 +28,7 @@ func (r *Runtime) command(uid, name string) []string {
 		"--runtime", r.runc, "--runtime-arg=--root", "--runtime-arg=" + r.runcRoot(), "--runtime-arg=--log", "--runtime-arg=" + p.runcLog(),
 		"--runtime-arg=--log-format", "--runtime-arg=json",
 		"--bundle", p.bundle, "--container-pidfile", p.pid(), "--conmon-pidfile", p.conmonPid(),
-		"--log-path", "k8s-file:" + p.log(), "--exit-dir", r.exits(), "--full-attach",
+		"--log-path", "k8s-file:" + p.log(), "--log-size-max", fmt.Sprint(maxLog), "--exit-dir", r.exits(), "--full-attach",
 	}
 }
 
