@@ -19,7 +19,11 @@ import (
 // mounted. After an error the upper is neither the old nor the new; a complete snapshot (one since the zero
 // Manifest) mends it. Apply doesn't wait for the disk: see SyncFS.
 func Apply(ctx context.Context, r io.Reader, upper string) error {
-	if err := apply(ctx, &contextReader{ctx, r}, filepath.Clean(upper)); err != nil {
+	path, err := filepath.EvalSymlinks(upper)
+	if err == nil {
+		err = apply(ctx, &contextReader{ctx, r}, path)
+	}
+	if err != nil {
 		return fmt.Errorf("applying a snapshot to %s: %w", upper, explainFull(err, upper))
 	}
 	return nil

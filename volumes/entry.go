@@ -18,6 +18,3 @@ type entry struct {
 
 func (e *entry) kind() uint32 { return e.mode & unix.S_IFMT }
 func (e *entry) isDir() bool  { return !e.hard && e.kind() == unix.S_IFDIR }
-
-// isWhiteout says if it hides a name of the layers below: Documentation/filesystems/overlayfs.rst, "whiteouts".
-func (e *entry) isWhiteout() bool { return !e.hard && e.kind() == unix.S_IFCHR && e.rdev == 0 }

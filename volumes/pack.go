@@ -42,7 +42,7 @@ func Pack(ctx context.Context, w io.Writer, upper string, since Manifest, force 
 }
 
 func pack(ctx context.Context, w io.Writer, upper string, since Manifest, force func(string) bool) (Manifest, Stats, error) {
-	now, err := Scan(ctx, upper)
+	now, err := scan(ctx, upper, len(since.files))
 	if err != nil {
 		return Manifest{}, Stats{}, err
 	}
@@ -314,7 +314,7 @@ func (p *packer) openFile(name string, r record) (*os.File, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Ino != r.ino {
 		return nil, unix.ENOENT
 	}
-	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(handle), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(handle), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}

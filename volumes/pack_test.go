@@ -26,7 +26,7 @@ func ship(t testing.TB, from, to string, since Manifest, force func(string) bool
 }
 
 func TestRoundsOfRandomChangesMakeTreesEqual(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range uint64(20) {
 		m := newMutator(t, seed)
 		require.NoError(t, os.Mkdir(m.root, 0o755))
 		to := t.TempDir()

@@ -50,8 +50,10 @@ func (r record) same(old record) bool {
 	return r == old
 }
 
-func (r *record) kind() uint32     { return r.mode & unix.S_IFMT }
-func (r *record) isDir() bool      { return r.kind() == unix.S_IFDIR }
+func (r *record) kind() uint32 { return r.mode & unix.S_IFMT }
+func (r *record) isDir() bool  { return r.kind() == unix.S_IFDIR }
+
+// isWhiteout says if it hides a name of the layers below: overlayfs.rst, "Whiteouts and opaque directories".
 func (r *record) isWhiteout() bool { return r.kind() == unix.S_IFCHR && r.rdev == 0 }
 func (r *record) linked() bool     { return r.nlink > 1 && !r.isDir() && !r.isWhiteout() }
 
@@ -77,12 +79,15 @@ func recordOf(st *unix.Stat_t, started time.Time) record {
 }
 
 // Scan looks at all of an upper, which may change meanwhile, and reads no content.
-func Scan(ctx context.Context, upper string) (Manifest, error) {
+func Scan(ctx context.Context, upper string) (Manifest, error) { return scan(ctx, upper, 0) }
+
+// scan is Scan with a guess at the number of files.
+func scan(ctx context.Context, upper string, files int) (Manifest, error) {
 	fd, err := unix.Open(upper, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return Manifest{}, fmt.Errorf("scanning %s: %w", upper, err)
 	}
-	s := scanner{ctx: ctx, started: time.Now(), Manifest: Manifest{files: make(map[string]record)}}
+	s := scanner{ctx: ctx, started: time.Now(), Manifest: Manifest{files: make(map[string]record, files), order: make([]string, 0, files)}}
 	if err := s.directory(os.NewFile(uintptr(fd), upper), "."); err != nil {
 		return Manifest{}, fmt.Errorf("scanning %s: %w", upper, err)
 	}

@@ -32,7 +32,7 @@ func OpenStore(dir string, options ...Option) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening store: %w", err)
 	}
-	s := &Store{dir: dir, limits: Limits{}.withDefaults()}
+	s := &Store{limits: Limits{}.withDefaults()}
 	for _, option := range options {
 		option(s)
 	}
@@ -41,6 +41,10 @@ func OpenStore(dir string, options ...Option) (*Store, error) {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("opening store: %w", explainFull(err, dir))
 		}
+	}
+	// The kernel lists mounts by their real paths.
+	if s.dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, fmt.Errorf("opening store: %w", err)
 	}
 	if err := s.clean(); err != nil {
 		return nil, fmt.Errorf("cleaning store %s: %w", dir, err)

@@ -135,9 +135,11 @@ func tarEntry(h *tar.Header) (*entry, error) {
 }
 
 func tarXattrs(e *entry, h *tar.Header) error {
-	const prefix = "SCHILY.xattr." // as written by GNU tar, bsdtar and container engines
+	const prefix = "SCHILY.xattr."                         // as written by GNU tar, bsdtar and container engines
+	escaped := strings.NewReplacer("%3D", "=", "%25", "%") // GNU tar, src/xheader.c: xattr_encode_keyword
 	for key, value := range h.PAXRecords {
 		name, ok := strings.CutPrefix(key, prefix)
+		name = escaped.Replace(name)
 		if !ok || hostBound(name) || e.hard {
 			continue
 		}

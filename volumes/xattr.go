@@ -66,27 +66,24 @@ func readXattrs(path string) ([]xattr, error) {
 
 func listXattrs(path string) ([]string, error) {
 	buf := make([]byte, 256)
-	for {
-		n, err := unix.Llistxattr(path, buf)
-		switch {
-		case errors.Is(err, unix.ERANGE):
-			buf = make([]byte, 65536) // XATTR_LIST_MAX of linux/limits.h
-			if n, err = unix.Llistxattr(path, buf); err != nil {
-				return nil, fmt.Errorf("listing attributes: %w", err)
-			}
-		case errors.Is(err, unix.EOPNOTSUPP):
-			return nil, nil
-		case err != nil:
-			return nil, fmt.Errorf("listing attributes: %w", err)
-		}
-		var names []string
-		for name := range bytes.SplitSeq(buf[:n], []byte{0}) {
-			if len(name) > 0 {
-				names = append(names, string(name))
-			}
-		}
-		return names, nil
+	n, err := unix.Llistxattr(path, buf)
+	if errors.Is(err, unix.ERANGE) {
+		buf = make([]byte, 65536) // XATTR_LIST_MAX of linux/limits.h
+		n, err = unix.Llistxattr(path, buf)
 	}
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing attributes: %w", err)
+	}
+	var names []string
+	for name := range bytes.SplitSeq(buf[:n], []byte{0}) {
+		if len(name) > 0 {
+			names = append(names, string(name))
+		}
+	}
+	return names, nil
 }
 
 func readXattr(path, name string) ([]byte, error) {
