@@ -34,6 +34,7 @@ var _ net.Conn = (*Conn)(nil)
 
 func newConn(s *session, stream *quic.Stream, kind Kind) *Conn {
 	c := &Conn{session: s, stream: stream, kind: kind, closing: make(chan struct{})}
+	s.streams.Add(1)
 	if kind.bulk() {
 		c.limiter = s.transport.limiter
 	}
@@ -163,10 +164,9 @@ func (c *Conn) CloseWrite() error {
 // fail. A Write that Close interrupts makes the peer read a [ResetError] instead of io.EOF. Closing twice
 // is harmless.
 func (c *Conn) Close() error {
-	if c.closed.Swap(true) {
+	if !c.markClosed() {
 		return nil
 	}
-	close(c.closing)
 	if !c.writeMu.TryLock() {
 		c.stream.CancelWrite(codeAborted) // wakes the Write
 		c.writeMu.Lock()
@@ -177,12 +177,20 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// markClosed returns false if the stream was closed before.
+func (c *Conn) markClosed() bool {
+	if c.closed.Swap(true) {
+		return false
+	}
+	c.session.streams.Add(-1)
+	close(c.closing)
+	return true
+}
+
 // Reset abandons the stream in both directions at once: what is not delivered is dropped, and the peer gets
 // a [ResetError] with this code, which should not be below [FirstUserCode].
 func (c *Conn) Reset(code uint64) {
-	if !c.closed.Swap(true) {
-		close(c.closing)
-	}
+	c.markClosed()
 	c.stream.CancelWrite(quic.StreamErrorCode(code))
 	c.stream.CancelRead(quic.StreamErrorCode(code))
 }

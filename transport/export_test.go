@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"path/filepath"
@@ -55,7 +56,7 @@ func Distrust(t *Transport, node string) {
 	defer t.mu.Unlock()
 	for s := range t.sessions {
 		if s.peer == node {
-			s.lastHeard.Store(0)
+			s.lastHeard.Store(nil)
 		}
 	}
 }
@@ -75,4 +76,24 @@ func CongestionWindow(t *Transport) (largest uint64) {
 		largest = max(largest, s.conn.ConnectionStats().CongestionWindow)
 	}
 	return largest
+}
+
+// ShrinkWindow makes t believe that its warm connections once had four times the window they have.
+func ShrinkWindow(t *Transport) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s := range t.sessions {
+		if s.warmWindow.Load() > 0 {
+			s.warmWindow.Store(4 * s.conn.ConnectionStats().CongestionWindow)
+		}
+	}
+}
+
+// AwaitSessions waits until t has n connections, or ctx ends.
+func AwaitSessions(ctx context.Context, t *Transport, n int) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for Sessions(t) != n && ctx.Err() == nil {
+		<-tick.C
+	}
 }

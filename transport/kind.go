@@ -2,7 +2,7 @@ package transport
 
 import "fmt"
 
-// Kind says what a stream is for. It is the first byte of the stream.
+// Kind says what a stream is for. It is the first byte of the stream's header.
 type Kind uint8
 
 // The kinds of streams. Their values are part of the protocol.

@@ -10,6 +10,9 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
+// lingers is how many heartbeats a replaced connection outlives its last stream, for what is still on its way.
+const lingers = 3
+
 // headerTimeout is how long a new stream may take to say its kind.
 const headerTimeout = 5 * time.Second
 
@@ -25,24 +28,33 @@ type session struct {
 	peer      string
 
 	broken          atomic.Bool // a stream said so, which can be a moment before the connection's context does
+	retired         atomic.Bool // replaced by Warm: closed when its last stream is
+	streams         atomic.Int64
 	payloadSent     atomic.Int64
 	payloadReceived atomic.Int64
-	warmWindow      atomic.Uint64 // the congestion window, in bytes, when Warm was done; 0: never
-	lastHeard       atomic.Int64  // when anything last arrived, at most a heartbeat too late, in nanoseconds since the epoch; 0: never
+	warmWindow      atomic.Uint64             // the congestion window, in bytes, when Warm was done; 0: never
+	lastHeard       atomic.Pointer[time.Time] // when anything last arrived, at most a heartbeat too late; nil: never
 }
 
-func (s *session) alive() bool { return s.conn.Context().Err() == nil && !s.broken.Load() }
+// alive tells whether new streams may be opened.
+func (s *session) alive() bool {
+	return s.conn.Context().Err() == nil && !s.broken.Load() && !s.retired.Load()
+}
 
 // close returns once the peer has been told.
 func (s *session) close(reason string) {
 	_ = s.conn.CloseWithError(codeClosed, reason) // its error is that the connection was closed already
 }
 
-func (s *session) heard() { s.lastHeard.Store(time.Now().UnixNano()) }
+func (s *session) heard() {
+	now := time.Now()
+	s.lastHeard.Store(&now)
+}
 
-// heardWithin tells whether the peer was surely alive d ago.
+// heardWithin tells whether anything arrived in the last d, by the monotonic clock, give or take a heartbeat.
 func (s *session) heardWithin(d time.Duration) bool {
-	return time.Since(time.Unix(0, s.lastHeard.Load())) < d
+	last := s.lastHeard.Load()
+	return last != nil && time.Since(*last) < d
 }
 
 // beat sends heartbeats until the connection ends. They are datagrams (RFC 9221), which the peer
@@ -51,6 +63,7 @@ func (s *session) heardWithin(d time.Duration) bool {
 func (s *session) beat() {
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
+	unused := 0
 	received := s.conn.ConnectionStats().PacketsReceived
 	for {
 		select {
@@ -61,6 +74,13 @@ func (s *session) beat() {
 		if now := s.conn.ConnectionStats().PacketsReceived; now != received {
 			received = now
 			s.heard()
+		}
+		if unused++; !s.retired.Load() || s.streams.Load() > 0 {
+			unused = 0
+		}
+		if unused > lingers {
+			s.close("replaced")
+			return
 		}
 		_ = s.conn.SendDatagram(make([]byte, headerSize)) // its error is that the connection has ended
 	}
@@ -104,11 +124,9 @@ func (s *session) acceptStream(stream *quic.Stream) {
 	c := newConn(s, stream, Kind(header[0]))
 	c.greeted.Store(true)
 	if _, err := stream.Write([]byte{accepted}); err != nil {
-		refuse(codeNoHeader)
-		return
-	}
-	if !l.offer(c) {
-		refuse(codeBusy)
+		c.Reset(codeNoHeader)
+	} else if !l.offer(c) {
+		c.Reset(codeBusy)
 	}
 }
 

@@ -134,7 +134,8 @@ func quicConfig(incomingStreams int64) *quic.Config {
 
 // Addr returns the UDP address on which the transport listens.
 func (t *Transport) Addr() netip.AddrPort {
-	return t.socket.LocalAddr().(*net.UDPAddr).AddrPort()
+	addr := t.socket.LocalAddr().(*net.UDPAddr).AddrPort()
+	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 }
 
 // Node returns the name of this node.

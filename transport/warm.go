@@ -23,29 +23,41 @@ const (
 // window has found the speed of the path, so that the next transfer has it from its first byte: slow start
 // costs some five round trips, and quic-go keeps the window through idle times. It sends a few
 // bandwidth-delay products, 32 MiB at most, for which Config.BulkRate holds, and returns how many bytes
-// that were. On a connection that is warm already it sends nothing.
+// that were. On a connection that is warm already it sends nothing. One whose window losses have halved since
+// is replaced: streams that are open on it go on, new ones find the new connection. (quic-go's Reno would
+// need minutes to grow back what slow start finds in half a second.)
 func (t *Transport) Warm(ctx context.Context, node string) (sent int64, err error) {
 	conn, err := t.open(ctx, node, padding)
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Reset(codeClosed) // nobody waits for the rest, or sends it again
-	s := conn.session
-	if warm := s.warmWindow.Load(); warm > 0 && s.conn.ConnectionStats().CongestionWindow >= warm/2 {
-		return 0, nil
+	if warm := conn.session.warmWindow.Load(); warm > 0 {
+		defer conn.Reset(codeClosed)
+		if conn.session.conn.ConnectionStats().CongestionWindow >= warm/2 {
+			return 0, nil
+		}
+		conn.session.retired.Store(true)
+		return t.Warm(ctx, node)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) })
+	return conn.warm(ctx)
+}
+
+// warm sends padding on a stream of its kind.
+func (c *Conn) warm(ctx context.Context) (sent int64, err error) {
+	defer c.Reset(codeClosed) // nobody waits for the rest, or sends it again
+	s := c.session
+	stop := context.AfterFunc(ctx, func() { _ = c.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
 	chunk := make([]byte, paddingChunk)
 	last, lastAt := s.conn.ConnectionStats(), time.Now()
 	for sent < maxPadding {
-		n, err := conn.Write(chunk)
+		n, err := c.Write(chunk)
 		sent += int64(n)
 		if ctx.Err() != nil {
-			return sent, fmt.Errorf("warming the connection to node %s: %w", node, context.Cause(ctx))
+			return sent, fmt.Errorf("warming the connection to node %s: %w", c.Peer(), context.Cause(ctx))
 		}
 		if err != nil {
-			return sent, fmt.Errorf("warming the connection to node %s: %w", node, err)
+			return sent, fmt.Errorf("warming the connection to node %s: %w", c.Peer(), err)
 		}
 		now := s.conn.ConnectionStats()
 		if now.PacketsLost > last.PacketsLost {

@@ -3,6 +3,7 @@ package transport_test
 import (
 	"context"
 	"errors"
+	"io"
 	"testing"
 	"time"
 
@@ -27,6 +28,36 @@ func TestWarmFindsTheSpeedOfThePathOnce(t *testing.T) {
 	if sent, err := ams.Warm(within(t, 10*time.Second), "fra"); err != nil || sent != 0 {
 		t.Errorf("again: %d bytes, %v", sent, err)
 	}
+	kept, other := pair(t, ams, fra, transport.Bulk)
+	before := transport.Sessions(ams)
+	transport.ShrinkWindow(ams)
+	if again, err := ams.Warm(within(t, 10*time.Second), "fra"); err != nil || again == 0 {
+		t.Errorf("after losses: %d bytes, %v", again, err)
+	}
+	if now := transport.Sessions(ams); now != before+1 {
+		t.Errorf("%d connections after %d", now, before)
+	}
+	_, err = kept.Write([]byte("x"))
+	try(t, err)
+	if _, err := other.Read(make([]byte, 1)); err != nil {
+		t.Errorf("a stream on the replaced connection: %v", err)
+	}
+	_, err = kept.Write([]byte("the end"))
+	try(t, err)
+	try(t, kept.Close())
+	if rest, err := io.ReadAll(other); err != nil || string(rest) != "the end" {
+		t.Errorf("after the last stream of the replaced connection was closed: %q, %v", rest, err)
+	}
+	transport.AwaitSessions(within(t, 10*time.Second), ams, before)
+	if now := transport.Sessions(ams); now != before {
+		t.Errorf("%d connections after the replaced one should have ended, want %d", now, before)
+	}
+}
+
+func TestWarmCountsWhatItSends(t *testing.T) {
+	ams, _ := twoNodes(t)
+	sent, err := ams.Warm(within(t, 10*time.Second), "fra")
+	try(t, err)
 	if got := ams.Stats("fra").PayloadSent; got != sent {
 		t.Errorf("%d bytes are counted, %d were sent", got, sent)
 	}
