@@ -1,0 +1,139 @@
+package quorum
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/drover-mesh/drover/state"
+)
+
+// MaxForward is the largest message that Forward has to carry, in bytes, in either direction: an answer may
+// hold a pod's manifest, and a command in JSON grows by a third.
+const MaxForward = 2 * state.MaxCommand
+
+// request asks the leader for one of three things.
+type request struct {
+	// Command is an encoded command to commit.
+	Command []byte `json:"command,omitempty"`
+	// Barrier asks which index has all that is committed.
+	Barrier bool `json:"barrier,omitempty"`
+	// Learner is a node that wants to learn.
+	Learner string `json:"learner,omitempty"`
+	// Relay allows a server that doesn't lead to pass the request on, once.
+	Relay bool `json:"relay,omitempty"`
+}
+
+// answer is the leader's, or the relay's if it failed.
+type answer struct {
+	Result *state.Result `json:"result,omitempty"`
+	Index  uint64        `json:"index,omitempty"`
+	Error  string        `json:"error,omitempty"`
+	// NotProposed goes with an Error that Is ErrNotProposed.
+	NotProposed bool `json:"notProposed,omitempty"`
+}
+
+// forward sends a request to a node and returns its answer.
+func (q *Quorum) forward(ctx context.Context, node string, r request) (answer, error) {
+	data, err := encode(r)
+	if err != nil {
+		return answer{}, fmt.Errorf("encoding a request: %w: %w", ErrNotProposed, err)
+	}
+	reply, err := q.cfg.Forward(ctx, node, data)
+	if err != nil {
+		return answer{}, fmt.Errorf("forwarding to %s: %w", node, err)
+	}
+	var a answer
+	if err := strict(reply, &a); err != nil {
+		return answer{}, fmt.Errorf("reading the answer of %s: %w", node, err)
+	}
+	switch {
+	case a.NotProposed:
+		return answer{}, fmt.Errorf("%s: %w: %s", node, ErrNotProposed, a.Error)
+	case a.Error != "":
+		return answer{}, fmt.Errorf("%s: %s", node, a.Error)
+	case r.Command != nil && a.Result == nil:
+		return answer{}, fmt.Errorf("%s answered without a result", node)
+	}
+	return a, nil
+}
+
+// HandleForward serves the other side of Config.Forward: data is what Forward was given on another node of
+// the mesh, which the caller has authenticated. An error means that data is no request; all else that may
+// go wrong is in the answer.
+func (q *Quorum) HandleForward(ctx context.Context, data []byte) ([]byte, error) {
+	var r request
+	if err := strict(data, &r); err != nil {
+		return nil, fmt.Errorf("reading a forwarded request: %w", err)
+	}
+	if err := r.validate(); err != nil {
+		return nil, fmt.Errorf("a forwarded request: %w", err)
+	}
+	a, err := q.handle(ctx, r)
+	if err != nil {
+		a = answer{Error: err.Error(), NotProposed: errors.Is(err, ErrNotProposed)}
+	}
+	return encode(a)
+}
+
+// validate keeps out of the log what the machine could not decode.
+func (r request) validate() error {
+	asked := 0
+	for _, is := range []bool{r.Command != nil, r.Barrier, r.Learner != ""} {
+		if is {
+			asked++
+		}
+	}
+	if asked != 1 {
+		return fmt.Errorf("it asks for %d things", asked)
+	}
+	if r.Command != nil {
+		_, _, err := state.Decode(r.Command)
+		return err
+	}
+	return nil
+}
+
+func (q *Quorum) handle(ctx context.Context, r request) (answer, error) {
+	if q.ctx.Err() != nil {
+		return answer{}, fmt.Errorf("%w: %w", ErrNotProposed, errClosed)
+	}
+	leader := q.Leader()
+	switch {
+	case leader == q.cfg.Node:
+		return q.serve(ctx, r)
+	case leader != "" && r.Relay:
+		r.Relay = false
+		return q.forward(ctx, leader, r)
+	case leader != "":
+		return answer{}, fmt.Errorf("%w: %s is not the leader, it follows %s", ErrNotProposed, q.cfg.Node, leader)
+	}
+	return answer{}, fmt.Errorf("%w: %s knows no leader", ErrNotProposed, q.cfg.Node)
+}
+
+// encode leaves a manifest's bytes as they are: no escapes for HTML.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return b.Bytes(), err
+}
+
+// strict decodes one value without unknown fields, of MaxForward bytes at most.
+func strict(data []byte, v any) error {
+	if len(data) > MaxForward {
+		return fmt.Errorf("%d bytes are more than the limit of %d", len(data), MaxForward)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if d.More() {
+		return errors.New("something follows it")
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+package quorum
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/drover-mesh/drover/state"
+)
+
+// quick suits a round trip of some milliseconds, so that elections in tests take tenths of seconds.
+func quick() timing {
+	return timing{
+		heartbeat: 250 * time.Millisecond, election: 250 * time.Millisecond, lease: 200 * time.Millisecond,
+		commit: 10 * time.Millisecond, rpc: 400 * time.Millisecond,
+		hedge: 100 * time.Millisecond, retry: 20 * time.Millisecond,
+	}
+}
+
+// A mesh is some quorums on a memnet.
+type mesh struct {
+	t      testing.TB
+	net    *memnet
+	timing timing
+	dirs   map[string]string
+	nodes  map[string]*Quorum
+}
+
+var servers = []string{"ams", "fra", "nyc"}
+
+func newMesh(t testing.TB, delay time.Duration, timing timing, nodes ...string) *mesh {
+	checkGoroutines(t)
+	m := &mesh{t: t, net: newMemnet(delay), timing: timing, dirs: map[string]string{}, nodes: map[string]*Quorum{}}
+	t.Cleanup(m.close)
+	for _, node := range nodes {
+		m.dirs[node] = t.TempDir()
+		m.open(node)
+	}
+	return m
+}
+
+func (m *mesh) open(node string) *Quorum {
+	cfg := Config{
+		Node: node, Dir: m.dirs[node], Stream: m.net.listen(node), Forward: m.net.forward(node),
+		Log: testLog(node), timing: m.timing,
+	}
+	for _, s := range servers {
+		cfg.Bootstrap = append(cfg.Bootstrap, Server{s})
+	}
+	q, err := Open(m.ctx(), cfg)
+	require.NoError(m.t, err)
+	m.net.mu.Lock()
+	m.net.quorums[node] = q
+	m.net.mu.Unlock()
+	m.nodes[node] = q
+	return q
+}
+
+func (m *mesh) stop(node string) {
+	m.net.mu.Lock()
+	delete(m.net.quorums, node)
+	m.net.mu.Unlock()
+	q := m.nodes[node]
+	delete(m.nodes, node)
+	require.NoError(m.t, q.Close())
+}
+
+// kill stops a node without its saying good-bye to anybody, and then puts its links right again.
+func (m *mesh) kill(node string) {
+	m.net.isolate(node, servers, true)
+	m.stop(node)
+	m.net.isolate(node, servers, false)
+}
+
+func (m *mesh) close() {
+	for node := range m.nodes {
+		m.net.isolate(node, servers, false)
+	}
+	for node := range m.nodes {
+		m.stop(node)
+	}
+}
+
+// ctx bounds every wait of a test.
+func (m *mesh) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	m.t.Cleanup(cancel)
+	return ctx
+}
+
+// leader waits until all of the nodes agree on a leader among them.
+func (m *mesh) leader(among ...string) string {
+	m.t.Helper()
+	var leader string
+	require.Eventually(m.t, func() bool {
+		leader = m.nodes[among[0]].Leader()
+		ok := false
+		for _, node := range among {
+			if m.nodes[node].Leader() != leader {
+				return false
+			}
+			ok = ok || node == leader
+		}
+		return ok && m.nodes[leader].Status().Role == "leader"
+	}, 20*time.Second, 5*time.Millisecond)
+	return leader
+}
+
+func (m *mesh) propose(node string, c state.Command) state.Result {
+	m.t.Helper()
+	r, err := m.nodes[node].Propose(m.ctx(), c)
+	require.NoError(m.t, err)
+	return r
+}
+
+// found makes the mesh's first records through one node.
+func (m *mesh) found(node string) {
+	m.t.Helper()
+	commands := []state.Command{state.SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16")}}
+	for _, s := range servers {
+		commands = append(commands, state.RegisterNode{Node: state.Node{Name: s, Site: "site-" + s}})
+	}
+	commands = append(commands, state.CreatePod{
+		Name: "redis", UID: "u-1", Node: "ams", Created: time.Unix(1, 0),
+		Image: state.Digest("sha256:" + strings.Repeat("0123456789abcdef", 4)), Manifest: json.RawMessage(`{"a":"<&>"}`),
+	})
+	for _, c := range commands {
+		r := m.propose(node, c)
+		require.True(m.t, r.OK, r.Reason)
+	}
+}
+
+// others returns the servers without those given.
+func others(without ...string) (left []string) {
+	for _, s := range servers {
+		if !strings.Contains(strings.Join(without, " "), s) {
+			left = append(left, s)
+		}
+	}
+	return left
+}
+
+func testLog(node string) *slog.Logger {
+	out := io.Discard
+	if os.Getenv("QUORUM_LOG") != "" {
+		out = os.Stderr
+	}
+	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", node)
+}
+
+// checkGoroutines fails the test if, after everything is closed, a goroutine is left in code of this
+// package's or of raft's.
+func checkGoroutines(t testing.TB) {
+	t.Cleanup(func() {
+		var left string
+		for range 200 {
+			buffer := make([]byte, 1<<20)
+			left = ""
+			for _, g := range strings.Split(string(buffer[:runtime.Stack(buffer, true)]), "\n\n") {
+				if strings.Contains(g, "hashicorp/raft") || strings.Contains(g, "quorum.(*") {
+					if !strings.Contains(g, "checkGoroutines") {
+						left = g
+					}
+				}
+			}
+			if left == "" {
+				return
+			}
+			<-time.After(10 * time.Millisecond)
+		}
+		t.Errorf("a goroutine is left:\n%s", left)
+	})
+}
