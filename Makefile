@@ -67,10 +67,8 @@ bench: ## the benchmarks, side by side with what one would pick instead
 
 proto: ## generate the control API's Go code from its .proto files
 	@configs/deps.sh protoc
-	@echo "proto: $$(git ls-files '*.proto' | tr '\n' ' ')"
-	@git ls-files '*.proto' | xargs -r env PATH="$(TOOLS):$$PATH" protoc \
-		--go_out=. --go_opt=paths=source_relative \
-		--connect-go_out=. --connect-go_opt=paths=source_relative
+	@echo "proto: agent/api"
+	@PATH="$(TOOLS):$$PATH" $(GO) generate ./agent/api
 
 fmt: tools ## format the Go code
 	@$(GOLANGCI) fmt ./...
