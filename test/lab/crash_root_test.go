@@ -57,7 +57,7 @@ func TestDownAfterUpWasKilledInTheMiddle(t *testing.T) {
 			require.True(t, progress.Scan())
 		}
 		require.NoError(t, cmd.Process.Kill())
-		require.Error(t, cmd.Wait())
+		cmd.Wait() // after the last line it may have ended by itself
 		if after%2 == 0 {
 			l := up(t, testOptions("t-killed")) // cleans up by itself, or finds it complete
 			require.Equal(t, "up", l.Status(t.Context()).State)

@@ -37,7 +37,7 @@ func SiteExec(dir, site string, argv []string) (exit int, err error) {
 
 // Run runs argv in all namespaces of a site, with this process's stdio, terminal and, if the site
 // has it, working directory, and returns its exit code, 128 + N if signal N ended it. It changes
-// this process's environment and signals: it is meant to be the last thing that a process does.
+// this process's environment, signals and open files: it is meant to be the last thing that a process does.
 func (l *Lab) Run(site string, argv []string) (exit int, err error) {
 	if len(argv) == 0 {
 		return 0, errors.New("no command: want drover lab exec SITE -- COMMAND")
@@ -47,6 +47,9 @@ func (l *Lab) Run(site string, argv []string) (exit int, err error) {
 		return 0, err
 	}
 	if err := errors.Join(os.Setenv("HOSTNAME", site), os.Setenv(environmentKey, l.plan.Name), os.Setenv("PATH", l.plan.searchPath())); err != nil {
+		return 0, err
+	}
+	if err := closeInherited(); err != nil {
 		return 0, err
 	}
 	dir, _ := os.Getwd()

@@ -72,6 +72,15 @@ func TestExecKeepsStdioAndExitCode(t *testing.T) {
 	require.Error(t, err)
 	require.Contains(t, string(out), `no site "oslo": want one of [ams fra client]`)
 
+	extra, _, err := os.Pipe()
+	require.NoError(t, err)
+	defer extra.Close()
+	cmd = l.Exec(t.Context(), "ams", "sh", "-c", "ls -l /proc/self/fd")
+	cmd.ExtraFiles = []*os.File{extra}
+	out, err = cmd.Output()
+	require.NoError(t, err)
+	require.NotContains(t, string(out), " 3 -> pipe", "only stdio is passed on")
+
 	cmd = l.Exec(t.Context(), "ams", "sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done")
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -159,9 +168,10 @@ func TestAgentIsSupervised(t *testing.T) {
 		status, err := l.Agent(t.Context(), "ams")
 		return err == nil && status.Running
 	})
-	log, err := os.ReadFile(l.AgentLog("ams"))
-	require.NoError(t, err)
-	require.Equal(t, 3, strings.Count(string(log), "agent of ams"))
+	eventually(t, "all three told it in the log", func() bool {
+		log, _ := os.ReadFile(l.AgentLog("ams"))
+		return strings.Count(string(log), "agent of ams") == 3
+	})
 }
 
 // requireReaches connects to a port where nobody listens: the refusal has come back over the WAN.

@@ -25,6 +25,9 @@ const (
 
 // RunRouter is the process that carries packets between the sites of the lab in dir, until SIGTERM.
 func RunRouter(ctx context.Context, dir string, log *slog.Logger) error {
+	if err := closeInherited(); err != nil {
+		return err
+	}
 	signal.Ignore(syscall.SIGINT, syscall.SIGHUP)
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer stop()
@@ -62,7 +65,7 @@ func RunRouter(ctx context.Context, dir string, log *slog.Logger) error {
 	select {
 	case <-ctx.Done():
 		err = server.Close()
-		_ = <-done // http.ErrServerClosed
+		<-done //nolint:errcheck // http.ErrServerClosed
 	case err = <-done:
 	}
 	return errors.Join(err, router.Close())

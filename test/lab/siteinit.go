@@ -23,6 +23,9 @@ func SiteInit(ctx context.Context, dir, site string, log *slog.Logger) error {
 	if os.Getpid() != 1 {
 		return fmt.Errorf("site %s: must be process 1 of a PID namespace; drover lab up starts it so", site)
 	}
+	if err := closeInherited(); err != nil {
+		return err
+	}
 	l, err := openDir(dir)
 	if err != nil {
 		return err
