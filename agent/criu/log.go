@@ -2,6 +2,7 @@ package criu
 
 import (
 	"bufio"
+	"io"
 	"os"
 	"regexp"
 	"strings"
@@ -17,15 +18,22 @@ func DecisiveError(path string) string {
 	defer f.Close()
 	// As criu/include/log.h writes them: (00.012345)  pid: Error (criu/file.c:123): what happened
 	line := regexp.MustCompile(`^(?:\([0-9.]+\)\s+)?(?:\d+: )?Error \(([^)]*)\): (.*)$`)
-	consequence := ""
+	missing := regexp.MustCompile(`No \S+\.img image$`)
+	consequence, absent := "", ""
 	scanner := bufio.NewScanner(f)
 	scanner.Buffer(nil, 1<<20)
 	for scanner.Scan() {
 		match := line.FindStringSubmatch(scanner.Text())
 		if match == nil {
+			if which := missing.FindString(scanner.Text()); which != "" { // many are optional
+				absent = which
+			}
 			continue
 		}
 		reason := strings.TrimSpace(match[2]) + " (" + match[1] + ")"
+		if strings.Contains(match[2], "(empty-image)") && absent != "" {
+			reason = absent + ": " + reason
+		}
 		switch {
 		case matches(match[2], harmless()):
 		case matches(match[2], consequences()):
@@ -51,6 +59,25 @@ func consequences() []string {
 		"Aborting restore due to", "RPC client reported script error", "Can't read request", "Can't send response", "exited, status", "killed by signal",
 		"Killing processes because of failure", "Script ",
 	}
+}
+
+// lastLine is the last whole line of a text file, "" if it can't be read.
+func lastLine(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	const tail = 1 << 10
+	if _, err := f.Seek(-tail, io.SeekEnd); err != nil {
+		_, _ = f.Seek(0, io.SeekStart)
+	}
+	data, _ := io.ReadAll(io.LimitReader(f, tail))
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	if len(lines) > 1 {
+		return lines[len(lines)-2]
+	}
+	return lines[0]
 }
 
 func matches(text string, parts []string) bool {

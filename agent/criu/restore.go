@@ -24,6 +24,10 @@ const (
 	gateResumed   = "resumed"  // exists when the pod runs
 )
 
+// maxRestoreLog is the size in bytes from which a log is that of a CRIU that runs in circles, as it does when its images of
+// memory pages are too short. It would fill the disk. A log has a line of some 60 bytes for each mapping, file and socket.
+const maxRestoreLog = 32 << 20
+
 // RestoreOptions say what is restored, and how its monitor is started. Directories are absolute and exist.
 type RestoreOptions struct {
 	Images     string            // directory with all images
@@ -213,6 +217,9 @@ func (r *Restore) await(ctx context.Context, name string) error {
 		}
 		if ended {
 			return errors.New(r.reason())
+		}
+		if log, err := os.Stat(r.path(restoreLog)); err == nil && log.Size() > maxRestoreLog {
+			return fmt.Errorf("CRIU repeats itself without end: %s", lastLine(r.path(restoreLog)))
 		}
 		if err := ctx.Err(); err != nil {
 			return err

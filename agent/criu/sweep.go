@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +25,7 @@ func (r *Restore) slay(ctx context.Context) error {
 	}
 	const rounds = 2000 // of a millisecond
 	for round := range rounds {
-		left, err := r.killCgroup()
+		left, err := killCgroup(r.options.Cgroup)
 		if err != nil {
 			return err
 		}
@@ -43,8 +45,9 @@ func (r *Restore) slay(ctx context.Context) error {
 	return fmt.Errorf("the processes in %s don't die", r.options.Cgroup)
 }
 
-func (r *Restore) killCgroup() (left int, err error) {
-	list, err := os.ReadFile(filepath.Join(r.options.Cgroup, "cgroup.procs"))
+// killCgroup sends SIGKILL to whatever is in a cgroup and tells how much that was.
+func killCgroup(dir string) (left int, err error) {
+	list, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 		return 0, nil
 	}
@@ -64,8 +67,8 @@ func (r *Restore) killCgroup() (left int, err error) {
 	return left, nil
 }
 
-// sweep removes the mounts that a CRIU which didn't come to its end has left in its work directory, and then the gate, so
-// that a second Cancel finds nothing to do.
+// sweep removes what a CRIU that was killed has left: mounts in its work directory, and in /tmp an empty directory whose name
+// stands in its log.
 func (r *Restore) sweep() error {
 	yards, err := filepath.Glob(r.path(".criu.*"))
 	if err != nil {
@@ -76,6 +79,21 @@ func (r *Restore) sweep() error {
 			return fmt.Errorf("unmounting %s: %w", yard, err)
 		}
 		if err := os.Remove(yard); err != nil {
+			return err
+		}
+	}
+	log, err := os.Open(r.path(restoreLog))
+	if err != nil {
+		return nil // CRIU didn't come far enough to have one
+	}
+	defer log.Close()
+	const early = 8 << 20 // bytes within which the name stands
+	head, err := io.ReadAll(io.LimitReader(log, early))
+	if err != nil {
+		return err
+	}
+	if dir := regexp.MustCompile(`/tmp/\.criu\.mntns\.[A-Za-z0-9]{6}`).Find(head); dir != nil {
+		if err := os.Remove(string(dir)); err != nil && !errors.Is(err, os.ErrNotExist) { // no more than an empty directory
 			return err
 		}
 	}

@@ -1,0 +1,92 @@
+//go:build root
+
+package criu
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// roleVariable says what else than tests this binary is started for.
+const roleVariable = "DROVER_CRIU_TEST_ROLE"
+
+// TestMain runs the tests in namespaces of their own: a /run on tmpfs, as CRIU and runc expect, a network without anything,
+// and process ids that end with the tests, whatever became of them.
+func TestMain(m *testing.M) {
+	switch os.Getenv(roleVariable) {
+	case "":
+		os.Exit(isolate())
+	case "init":
+		os.Exit(initProcess())
+	case "tests":
+		os.Exit(m.Run())
+	case "pod":
+		os.Exit(servePod())
+	case "agent":
+		os.Exit(doomedAgent())
+	}
+}
+
+func isolate() int {
+	if os.Geteuid() != 0 {
+		fmt.Println("needs root: run make test")
+		return 1
+	}
+	return exitCode(reexec("init", &unix.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL,
+	}).Run())
+}
+
+// initProcess is process 1: it reaps.
+func initProcess() int {
+	for _, step := range [][]string{
+		{"mount", "--make-rprivate", "/"}, {"mount", "-t", "proc", "proc", "/proc"}, {"mount", "-t", "tmpfs", "tmpfs", "/run"},
+		{"ip", "link", "set", "lo", "up"},
+	} {
+		if out, err := exec.Command(step[0], step[1:]...).CombinedOutput(); err != nil {
+			fmt.Println(step, err, string(out))
+			return 1
+		}
+	}
+	tests := reexec("tests", nil)
+	if err := tests.Start(); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, 0, nil)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			fmt.Println(err)
+			return 1
+		}
+		if pid == tests.Process.Pid {
+			return status.ExitStatus()
+		}
+	}
+}
+
+func reexec(role string, attr *unix.SysProcAttr) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), roleVariable+"="+role)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = attr
+	return cmd
+}
+
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.ExitCode()
+	}
+	fmt.Println(err)
+	return 1
+}
