@@ -9,21 +9,29 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
-	"syscall"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/drover-mesh/drover/agent/api"
 	"github.com/drover-mesh/drover/test/lab"
 	"github.com/drover-mesh/drover/test/wan"
 )
 
 // labFlags are common to all commands of a lab.
-type labFlags struct{ name, output string }
+type labFlags struct{ name string }
 
-func (f *labFlags) json() bool { return f.output == "json" }
+// wantsJSON reads drover's global flag.
+func wantsJSON(cmd *cobra.Command) bool { return cmd.Flag("output").Value.String() == "json" }
+
+// labFailure tells that there is no such lab apart from other failures, by its exit code.
+func labFailure(err error) error {
+	if errors.Is(err, lab.ErrNotUp) {
+		return &api.Error{Code: api.NotFound, Why: err.Error(), Cure: "drover lab ls shows the labs of this machine; drover lab up starts one"}
+	}
+	return err
+}
 
 func newLabCommand() *cobra.Command {
 	var flags labFlags
@@ -33,15 +41,14 @@ func newLabCommand() *cobra.Command {
 		Long: `Runs a mesh of emulated hosts on this machine: each site has its own network, mounts, processes,
 /run and state directory, and a real agent; an emulated WAN joins them, and an outside host
 called client stands beside them. Needs root. Nothing stays after drover lab down.`,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			if flags.output != "text" && flags.output != "json" {
-				return fmt.Errorf("--output %q: want text or json", flags.output)
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if output := cmd.Flag("output").Value.String(); !slices.Contains([]string{"table", "wide", "json"}, output) {
+				return fmt.Errorf("--output %q is none of table, wide, json", output)
 			}
 			return nil
 		},
 	}
 	cmd.PersistentFlags().StringVar(&flags.name, "name", "lab", "name of the lab; several can run at once")
-	cmd.PersistentFlags().StringVarP(&flags.output, "output", "o", "text", "text or json")
 	cmd.AddCommand(newLabUp(&flags), newLabDown(&flags), newLabList(&flags), newLabExec(&flags), newLabWAN(&flags))
 	cmd.AddCommand(newLabProcesses()...)
 	return cmd
@@ -62,19 +69,22 @@ func newLabUp(flags *labFlags) *cobra.Command {
 		Short:   "Start a lab; one that is up already stays as it is",
 		Example: "  drover lab up --sites 3 --wan 200mbit/50ms",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var err error
-			if options.Conditions, err = wan.ParseConditions(network); err != nil {
-				return err
-			}
+		PreRunE: func(*cobra.Command, []string) (err error) {
 			options.Name = flags.name
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			options.Conditions, err = wan.ParseConditions(network)
+			return err
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), interrupts()...)
 			defer stop()
 			l, err := lab.Up(ctx, options, func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) })
+			if err != nil && ctx.Err() != nil {
+				return errInterrupted
+			}
 			if err != nil {
 				return err
 			}
-			if flags.json() {
+			if wantsJSON(cmd) {
 				return writeJSON(cmd.OutOrStdout(), l.Status(ctx))
 			}
 			name := ""
@@ -109,7 +119,7 @@ func newLabDown(flags *labFlags) *cobra.Command {
 			if err := lab.Down(ctx, flags.name); err != nil {
 				return err
 			}
-			if flags.json() {
+			if wantsJSON(cmd) {
 				return writeJSON(cmd.OutOrStdout(), map[string]string{"name": flags.name, "state": "down"})
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "lab %s is down\n", flags.name)
@@ -127,7 +137,7 @@ func newLabExec(flags *labFlags) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			l, err := lab.Open(flags.name)
 			if err != nil {
-				return err
+				return labFailure(err)
 			}
 			code, err := l.Run(args[0], args[1:])
 			if err != nil {
@@ -139,111 +149,6 @@ func newLabExec(flags *labFlags) *cobra.Command {
 	}
 	cmd.Flags().SetInterspersed(false)
 	return cmd
-}
-
-// parseLoss reads a probability, "0.5%" or "0.005".
-func parseLoss(s string) (float64, error) {
-	number, percent := strings.CutSuffix(s, "%")
-	value, err := strconv.ParseFloat(number, 64)
-	if percent {
-		value /= 100
-	}
-	if err != nil || !(value >= 0 && value <= 1) {
-		return 0, fmt.Errorf("--loss %q: want 0%% to 100%%, for example 0.5%%", s)
-	}
-	return value, nil
-}
-
-func newLabWAN(flags *labFlags) *cobra.Command {
-	var delay time.Duration
-	var loss, rate string
-	var queue int64
-	var cut, heal, oneWay bool
-	cmd := &cobra.Command{
-		Use:   "wan SITE-A SITE-B",
-		Short: "Change the link between two sites of a running lab, or show it",
-		Example: `  drover lab wan ams fra --delay 80ms --loss 0.5% --rate 50mbit
-  drover lab wan ams fra --cut
-  drover lab wan ams fra --cut --one-way     # only what ams sends to fra`,
-		Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			var change wan.Change
-			changed := cmd.Flags().Changed
-			if changed("delay") {
-				change.Delay = &delay
-			}
-			if changed("loss") {
-				value, err := parseLoss(loss)
-				if err != nil {
-					return err
-				}
-				change.Loss = &value
-			}
-			if changed("rate") {
-				value, err := wan.ParseRate(rate)
-				if err != nil {
-					return fmt.Errorf("--rate: %w", err)
-				}
-				change.Rate = &value
-			}
-			if changed("queue") {
-				change.Queue = &queue
-			}
-			if cut || heal {
-				change.Cut = &cut
-			}
-			return changeWAN(cmd, flags, args[0], args[1], change, oneWay)
-		},
-	}
-	cmd.Flags().DurationVar(&delay, "delay", 0, "one-way delay (a round trip takes it twice)")
-	cmd.Flags().StringVar(&loss, "loss", "", "share of packets lost, such as 0.5%")
-	cmd.Flags().StringVar(&rate, "rate", "", "rate, such as 50mbit, or unlimited")
-	cmd.Flags().Int64Var(&queue, "queue", 0, "bound of the queue in bytes; 0 is one bandwidth-delay product, at least 65536")
-	cmd.Flags().BoolVar(&cut, "cut", false, "let nothing through")
-	cmd.Flags().BoolVar(&heal, "heal", false, "undo --cut")
-	cmd.Flags().BoolVar(&oneWay, "one-way", false, "change only the direction from SITE-A to SITE-B")
-	cmd.MarkFlagsMutuallyExclusive("cut", "heal")
-	return cmd
-}
-
-func changeWAN(cmd *cobra.Command, flags *labFlags, a, b string, change wan.Change, oneWay bool) error {
-	ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
-	defer cancel()
-	l, err := lab.Open(flags.name)
-	if err != nil {
-		return err
-	}
-	for _, name := range []string{a, b} {
-		if _, err := l.Site(name); err != nil {
-			return err
-		}
-	}
-	if a == b {
-		return errors.New("a link needs two different sites")
-	}
-	if change != (wan.Change{}) {
-		apply := l.WAN().Set
-		if oneWay {
-			apply = l.WAN().SetOneWay
-		}
-		if err := apply(ctx, a, b, change); err != nil {
-			return err
-		}
-	}
-	all, err := l.WAN().Links(ctx)
-	if err != nil {
-		return err
-	}
-	var links []lab.LinkStatus
-	for _, link := range all {
-		if link.From == a && link.To == b || link.From == b && link.To == a {
-			links = append(links, lab.NewLinkStatus(link))
-		}
-	}
-	if flags.json() {
-		return writeJSON(cmd.OutOrStdout(), links)
-	}
-	return printLinks(cmd.OutOrStdout(), links)
 }
 
 // newLabProcesses are the commands that a lab itself starts.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,7 +27,7 @@ func newLabList(flags *labFlags) *cobra.Command {
 			if cmd.Flags().Changed("name") {
 				labs = onlyLab(labs, flags.name)
 			}
-			if flags.json() {
+			if wantsJSON(cmd) {
 				return writeJSON(cmd.OutOrStdout(), labs)
 			}
 			if len(labs) == 0 {
@@ -59,12 +58,11 @@ func printLab(w io.Writer, l lab.Status) error {
 	if l.Problem != "" {
 		fmt.Fprintln(w, l.Problem)
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "SITE\tADDRESS\tINIT\tAGENT\tRESTARTS")
+	var rows [][]string
 	for _, s := range l.Sites {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\n", s.Name, s.Address, pid(s.InitPID), pid(s.AgentPID), s.Restarts)
+		rows = append(rows, []string{s.Name, s.Address.String(), number(s.InitPID), number(s.AgentPID), fmt.Sprint(s.Restarts)})
 	}
-	if err := table.Flush(); err != nil {
+	if err := table(w, []string{"SITE", "ADDRESS", "INIT", "AGENT", "RESTARTS"}, rows); err != nil {
 		return err
 	}
 	fmt.Fprintln(w)
@@ -75,24 +73,26 @@ func printLab(w io.Writer, l lab.Status) error {
 	return nil
 }
 
-func pid(n int) string {
+// number is n, or empty for none.
+func number[T int | uint64](n T) string {
 	if n == 0 {
-		return "-"
+		return ""
 	}
 	return fmt.Sprint(n)
 }
 
 func printLinks(w io.Writer, links []lab.LinkStatus) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "LINK\tDELAY\tRATE\tLOSS\tSTATE\tDELIVERED\tBYTES\tLOST\tOVERFLOW\tCUT")
+	var rows [][]string
 	for _, l := range links {
 		state := "up"
 		if l.Cut {
 			state = "cut"
 		}
 		c := l.Counters
-		fmt.Fprintf(table, "%s > %s\t%gms\t%v\t%g%%\t%s\t%d\t%d\t%d\t%d\t%d\n", l.From, l.To, l.DelayMS, wan.Rate(l.RateBit), l.Loss*100, state,
-			c.Delivered.Packets, c.Delivered.Bytes, c.Lost.Packets, c.Overflow.Packets, c.Cut.Packets)
+		rows = append(rows, []string{
+			l.From + " > " + l.To, state, fmt.Sprintf("%gms", l.DelayMS), wan.Rate(l.RateBit).String(), fmt.Sprintf("%g%%", l.Loss*100),
+			number(c.Delivered.Packets), size(int64(c.Delivered.Bytes)), number(c.Lost.Packets), number(c.Overflow.Packets), number(c.Cut.Packets),
+		})
 	}
-	return table.Flush()
+	return table(w, []string{"LINK", "STATE", "DELAY", "RATE", "LOSS", "DELIVERED", "BYTES", "LOST", "OVERFLOW", "CUT"}, rows)
 }
