@@ -129,7 +129,7 @@ func newLabDown(flags *labFlags) *cobra.Command {
 }
 
 func newLabExec(flags *labFlags) *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:     "exec SITE -- COMMAND [ARG...]",
 		Short:   "Run a command in a site, or in the outside host client",
 		Example: "  drover lab exec ams -- drover status\n  drover lab exec client -- ip route",
@@ -147,8 +147,6 @@ func newLabExec(flags *labFlags) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().SetInterspersed(false)
-	return cmd
 }
 
 // newLabProcesses are the commands that a lab itself starts.

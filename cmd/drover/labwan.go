@@ -121,4 +121,3 @@ func changeWAN(cmd *cobra.Command, flags *labFlags, a, b string, change wan.Chan
 	}
 	return printLinks(cmd.OutOrStdout(), links)
 }
-
