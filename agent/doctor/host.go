@@ -121,7 +121,7 @@ func size(bytes uint64) string {
 
 func runIsMemory(host Host) Finding {
 	const why = "CRIU remembers there what the kernel can do; if it outlives a boot, CRIU asks the kernel anew at each start"
-	const cure = "mount -t tmpfs -o mode=755,nosuid,nodev tmpfs /run # at boot, by /etc/fstab"
+	const cure = "echo 'tmpfs /run tmpfs mode=755,nosuid,nodev 0 0' >> /etc/fstab # then reboot"
 	s, err := host.Storage("/run")
 	if err == nil && s.Type != "tmpfs" {
 		err = fmt.Errorf("on %s, not tmpfs", s.Type)
