@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/drover-mesh/drover/agent/api"
+	"github.com/drover-mesh/drover/agent/doctor"
+	"github.com/drover-mesh/drover/configs"
+)
+
+func newDoctorCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what this host lacks, and the command that mends it",
+		Long: `Looks at this host's kernel, CRIU, container runtime, control groups, settings and space: whether pods
+can run here and move here. Each finding has a level: ok; warn, a move works but something is slower
+or missing; fail, no pod can move here. It changes nothing. The exit code is 0 only if nothing fails.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			output := cmd.Flag("output").Value.String() // of the root command
+			// A wish for an unknown format is refused before the host is looked at.
+			if err := (&cli{output: output}).checkOutput(); err != nil {
+				return err
+			}
+			config := configs.Default()
+			if file != "" {
+				var err error
+				if config, err = configs.Load(file); err != nil {
+					return err
+				}
+			}
+			report := doctor.Examine(cmd.Context(), doctor.Real{}, doctor.Config{StateDir: config.StateDir, RunDir: config.RunDir})
+			return presentReport(cmd.OutOrStdout(), report, output)
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", "", "the agent's configuration, for its directories (default: the usual ones)")
+	return cmd
+}
+
+// presentReport writes the report, and returns an error that sums it up if no pod can move here.
+func presentReport(w io.Writer, report doctor.Report, output string) error {
+	write := writeReport
+	if output == "json" {
+		write = func(w io.Writer, report doctor.Report) error { return writeJSON(w, report) }
+	}
+	if err := write(w, report); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	if !report.Ready {
+		return &api.Error{
+			Code: api.FailedPrecondition,
+			Why:  fmt.Sprintf("no pod can move to this host: %d of %d checks fail", report.Count(doctor.Fail), len(report.Findings)),
+			Cure: "run the cures that the report gives, then drover doctor again",
+		}
+	}
+	return nil
+}
+
+// writeReport writes a table of all findings, and below it why each bad one matters and its cure.
+func writeReport(w io.Writer, report doctor.Report) error {
+	rows := make([][]string, len(report.Findings))
+	for i, f := range report.Findings {
+		rows[i] = []string{f.Check, string(f.Level), f.Found}
+	}
+	if err := table(w, []string{"CHECK", "LEVEL", "FOUND"}, rows); err != nil {
+		return err
+	}
+	for _, level := range []doctor.Level{doctor.Fail, doctor.Warn} {
+		for _, f := range report.Findings {
+			if f.Level != level {
+				continue
+			}
+			fmt.Fprintf(w, "\n%s %s: %s\n", f.Level, f.Check, f.Why)
+			if f.Cure != "" {
+				fmt.Fprintf(w, "  %s\n", f.Cure)
+			}
+		}
+	}
+	_, err := fmt.Fprintf(w, "\n%d ok, %d warn, %d fail\n", report.Count(doctor.OK), report.Count(doctor.Warn), report.Count(doctor.Fail))
+	return err
+}
