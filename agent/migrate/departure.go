@@ -191,30 +191,34 @@ func (d *Departure) freeze(ctx context.Context) error {
 
 // final sends each image as soon as it is whole, and what changed in the writable layer once all is dumped.
 func (d *Departure) final(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var images []File
-	sent := make(chan error, 1)
-	go func() {
-		var err error
-		if images, err = d.sendImages(ctx); err != nil {
-			cancel()
-		}
-		sent <- err
-	}()
-	err := d.dump.Run(ctx, d.cutover.ShutEgress, func() error { return d.sendUpper(ctx, true) })
-	if err != nil {
-		cancel()
-	}
-	if sendErr := <-sent; err == nil || errors.Is(err, context.Canceled) && sendErr != nil {
-		err = sendErr
-	}
+	images, err := d.dumpAndSend(ctx)
 	if err != nil {
 		return err
 	}
 	d.frozenBytes = d.target.Sent() - d.sentFrozen
 	d.milestones, err = d.target.Restore(ctx, d.plan, Manifest{Images: images, Uppers: d.uppers})
 	return err
+}
+
+func (d *Departure) dumpAndSend(ctx context.Context) (images []File, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	sent := make(chan error, 1)
+	go func() {
+		var err error
+		if images, err = d.sendImages(ctx); err != nil {
+			cancel(err)
+		}
+		sent <- err
+	}()
+	err = d.dump.Run(ctx, d.cutover.ShutEgress, func() error { return d.sendUpper(ctx, true) })
+	if err != nil {
+		cancel(err)
+	}
+	if <-sent; ctx.Err() != nil {
+		return nil, context.Cause(ctx) // of the two the one that failed first
+	}
+	return images, err
 }
 
 func (d *Departure) sendImages(ctx context.Context) (files []File, err error) {

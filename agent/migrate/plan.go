@@ -32,7 +32,7 @@ func (p Plan) abort(reason string) state.Abort {
 
 // Facts is what the pod needs of its next host.
 type Facts struct {
-	CRIU        int      `json:"criu"`         // version as CRIU counts it: 40201 for 4.2.1
+	CRIU        [3]int   `json:"criu"`         // version: major, minor, patch
 	Arch        string   `json:"arch"`         // as in GOARCH
 	CPU         []string `json:"cpu"`          // feature flags that the pod's processes may have found
 	MemoryBytes int64    `json:"memory_bytes"` // resident now

@@ -1,0 +1,200 @@
+// Package agent is a node of the mesh: it takes part in its membership and its agreement, runs the pods that it
+// owns and moves them to other nodes. It only wires the parts, which are the packages below it.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/drover-mesh/drover/agent/api"
+	"github.com/drover-mesh/drover/agent/gossip"
+	"github.com/drover-mesh/drover/agent/migrate"
+	"github.com/drover-mesh/drover/agent/pod"
+	"github.com/drover-mesh/drover/agent/route"
+	"github.com/drover-mesh/drover/configs"
+	"github.com/drover-mesh/drover/state/quorum"
+	"github.com/drover-mesh/drover/transport"
+	"github.com/drover-mesh/drover/volumes"
+)
+
+// Run is the life of an agent. It ends with ctx, or with an error that no retry can mend. Pods and their network
+// outlive it; moves that can still be aborted are, and others are taken up by the next agent.
+func Run(ctx context.Context, config configs.Config, version string, log *slog.Logger) error {
+	a := &agent{config: config, version: version, log: log}
+	defer a.close()
+	if err := a.open(ctx); err != nil {
+		return fmt.Errorf("starting the agent of %s: %w", config.Node, err)
+	}
+	return a.serve(ctx)
+}
+
+// agent holds the parts. Those that must be closed are in closers, in the order in which they were opened.
+type agent struct {
+	config  configs.Config
+	version string
+	log     *slog.Logger
+	closers []func() error
+
+	host      *host
+	gossip    *gossip.Mesh
+	transport *transport.Transport
+	peers     *http.Client
+	quorum    *quorum.Quorum
+	pods      *pods
+}
+
+func (a *agent) onClose(f func() error) { a.closers = append(a.closers, f) }
+
+func (a *agent) close() {
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		if err := a.closers[i](); err != nil {
+			a.log.Warn("stopping", "err", err)
+		}
+	}
+}
+
+// open opens what the agent works with, from the host up to the mesh.
+func (a *agent) open(ctx context.Context) error {
+	c := a.config
+	identity, err := transport.LoadIdentity(c.Identity)
+	if err != nil {
+		return err
+	}
+	if identity.Node != c.Node {
+		return fmt.Errorf("the identity in %s is that of node %s", c.Identity, identity.Node)
+	}
+	for _, dir := range []string{c.StateDir, c.RunDir, a.journals(), filepath.Join(c.RunDir, "moves")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	if err := a.openHost(ctx); err != nil {
+		return err
+	}
+	a.gossip, err = gossip.Open(ctx, gossip.Config{
+		Node: c.Node, Site: c.Site, QUIC: c.Address, Version: a.version,
+		Bind: c.Gossip, Join: c.Join, Key: identity.GossipKey, Log: a.log.With("part", "gossip"),
+	})
+	if err != nil {
+		return err
+	}
+	a.onClose(a.gossip.Close)
+	a.transport, err = transport.Listen(transport.Config{
+		Addr: c.Address, Identity: identity, Resolve: a.gossip.Addr,
+		BulkRate: int64(c.BulkRate) / 8, Log: a.log.With("part", "transport"),
+	})
+	if err != nil {
+		return err
+	}
+	a.onClose(a.transport.Close)
+	a.peers = api.PeerClient(func(ctx context.Context, node string) (net.Conn, error) {
+		return a.transport.Dial(ctx, node, transport.API)
+	})
+	return a.openQuorum(ctx)
+}
+
+func (a *agent) openHost(ctx context.Context) error {
+	c := a.config
+	h := &host{node: c.Node, stateDir: c.StateDir, runDir: c.RunDir, log: a.log}
+	var err error
+	if h.layers, err = volumes.OpenStore(filepath.Join(c.StateDir, "volumes")); err != nil {
+		return err
+	}
+	h.runtime, err = pod.Open(pod.Config{
+		StateDir: filepath.Join(c.StateDir, "runtime"), RunDir: c.RunDir, CgroupParent: c.CgroupParent, Log: a.log.With("part", "pod"),
+	})
+	if err != nil {
+		return err
+	}
+	h.router, err = route.Open(ctx, route.Config{
+		Node: c.Node, Underlay: c.Address.Addr(), PodCIDR: c.PodCIDR,
+		VNI: int(c.Overlay.VNI), Port: int(c.Overlay.Port), Log: a.log.With("part", "route"),
+	})
+	if err != nil {
+		return err
+	}
+	a.onClose(h.router.Close)
+	a.host = h
+	return nil
+}
+
+func (a *agent) openQuorum(ctx context.Context) error {
+	var servers []quorum.Server
+	for _, name := range a.config.Servers {
+		servers = append(servers, quorum.Server{Name: name})
+	}
+	var err error
+	a.quorum, err = quorum.Open(ctx, quorum.Config{
+		Node: a.config.Node, Dir: filepath.Join(a.config.StateDir, "raft"), Bootstrap: servers,
+		Stream:  raftStreams{Listener: a.transport.Listener(transport.Raft), transport: a.transport},
+		Forward: forwarder{a.peers}.forward, Log: a.log.With("part", "quorum"),
+	})
+	if err != nil {
+		return err
+	}
+	a.onClose(a.quorum.Close)
+	return nil
+}
+
+func (a *agent) journals() string { return filepath.Join(a.config.StateDir, "moves") }
+
+// serve runs until ctx ends. Everything that it starts has ended when it returns.
+func (a *agent) serve(ctx context.Context) error {
+	life, end := context.WithCancel(ctx)
+	defer end()
+	config := migrate.Config{Node: a.config.Node, Journals: a.journals(), Ledger: a.quorum, Log: a.log.With("part", "migrate")}
+	a.pods = &pods{host: a.host, ledger: a.quorum, busy: map[string]bool{}}
+	arrivals := migrate.NewArrivals(life, config, destination{a.host})
+	defer arrivals.Close()
+	defer end()
+	if err := arrivals.Recover(); err != nil {
+		return fmt.Errorf("reading the journals of moves: %w", err)
+	}
+	m := &moves{life: life, config: config, pods: a.pods, transport: a.transport, running: map[string]*move{}}
+	defer m.jobs.Wait()
+	defer end()
+	b := &backend{
+		config: a.config, version: a.version, started: time.Now(), pods: a.pods, moves: m,
+		gossip: a.gossip, quorum: a.quorum, transport: a.transport,
+	}
+	handler := api.NewHandler(b, api.HandlerConfig{Node: a.config.Node, Peers: a.peers, Log: a.log.With("part", "api")})
+	socket, err := api.ListenUnix(a.config.Socket)
+	if err != nil {
+		return err
+	}
+	mesh := http.NewServeMux()
+	mesh.Handle("/", handler)
+	mesh.Handle("POST "+forwardPath, serveForwards(a.quorum))
+
+	g, life := errgroup.WithContext(life)
+	g.Go(func() error { return api.Serve(life, socket, handler, a.log) })
+	g.Go(func() error { return api.Serve(life, a.transport.Listener(transport.API), mesh, a.log) })
+	calls := moveServer{arrivals: arrivals, log: a.log.With("part", "migrate")}
+	g.Go(func() error { return calls.serve(life, a.transport.Listener(transport.Move)) })
+	g.Go(func() error { return calls.serve(life, a.transport.Listener(transport.Bulk)) })
+	g.Go(func() error { a.join(life, config, arrivals.Held); return nil })
+	a.notify(daemon.SdNotifyReady)
+	a.log.Info("the agent is ready", "node", a.config.Node, "site", a.config.Site, "version", a.version, "socket", a.config.Socket)
+	err = g.Wait()
+	a.notify(daemon.SdNotifyStopping)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (a *agent) notify(what string) {
+	if _, err := daemon.SdNotify(false, what); err != nil {
+		a.log.Warn("telling systemd", "err", err)
+	}
+}

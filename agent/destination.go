@@ -1,0 +1,216 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/drover-mesh/drover/agent/criu"
+	"github.com/drover-mesh/drover/agent/migrate"
+	"github.com/drover-mesh/drover/agent/pod"
+	"github.com/drover-mesh/drover/state"
+	"github.com/drover-mesh/drover/volumes"
+)
+
+// spare is what must stay free beside what a pod brings, in bytes.
+const spare = 64 << 20
+
+// destination is this host as a pod comes to it.
+type destination struct{ *host }
+
+var _ migrate.Destination = destination{}
+
+// Check implements [migrate.Destination].
+func (d destination) Check(ctx context.Context, p migrate.Plan, f migrate.Facts) (migrate.Offer, error) {
+	features, err := d.features(ctx)
+	if err != nil {
+		return migrate.Offer{}, err
+	}
+	var o migrate.Offer
+	if err := features.Usable(); err != nil {
+		o.Refusals = append(o.Refusals, migrate.Refusal{Reason: err.Error(), Cure: "run drover doctor at " + d.node})
+	}
+	refuse := func(cure, reason string, args ...any) {
+		o.Refusals = append(o.Refusals, migrate.Refusal{Reason: fmt.Sprintf(reason, args...), Cure: cure})
+	}
+	if wrote := criu.Version(f.CRIU); features.Version.Less(wrote) {
+		refuse("install the same CRIU or a newer one at "+d.node, "its CRIU is %s, older than the %s that would write the images",
+			features.Version, wrote)
+	}
+	if f.Arch != runtime.GOARCH {
+		refuse("choose a node of that architecture", "it is %s, and the pod runs on %s", runtime.GOARCH, f.Arch)
+	}
+	if lacking := lacks(cpuFlags(), f.CPU); len(lacking) > 0 {
+		refuse("choose a node with these features", "its CPU lacks what the pod's processes may use: %v", lacking)
+	}
+	if _, err := d.runtime.Status(p.Pod.UID); err == nil {
+		refuse("wait, or look at the agent's log", "it still has an earlier copy of the pod")
+	}
+	if err := d.room(d.runDir, f.MemoryBytes, "the pod's memory", refuse); err != nil {
+		return o, err
+	}
+	need := f.UpperBytes
+	if !d.layers.Has(p.Pod.Image) {
+		o.Missing = append(o.Missing, p.Pod.Image)
+	}
+	if err := d.room(d.stateDir, need, "the pod's files", refuse); err != nil {
+		return o, err
+	}
+	o.Note = fmt.Sprintf("%s can take it: CRIU %s, %s free", d.node, features.Version, p.Pod.Addr)
+	return o, nil
+}
+
+func (d destination) room(dir string, need int64, what string, refuse func(cure, reason string, args ...any)) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("asking for free space in %s: %w", dir, err)
+	}
+	if free := int64(st.Bavail) * st.Bsize; free < need+spare {
+		refuse("free some space in "+dir, "%s has %d MiB free in %s, and %s needs %d MiB and a spare %d",
+			d.node, free>>20, dir, what, need>>20, spare>>20)
+	}
+	return nil
+}
+
+func lacks(have, want []string) (lacking []string) {
+	for _, w := range want {
+		if !slices.Contains(have, w) {
+			lacking = append(lacking, w)
+		}
+	}
+	return lacking
+}
+
+// Prepare implements [migrate.Destination].
+func (d destination) Prepare(ctx context.Context, p migrate.Plan) error {
+	if err := freshDirs(filepath.Join(d.moveDir(p.ID), "images")); err != nil {
+		return err
+	}
+	if _, err := d.router.PreparePod(ctx, p.Pod.UID, p.Pod.Addr, true); err != nil {
+		return fmt.Errorf("preparing the pod's network: %w", err)
+	}
+	return nil
+}
+
+// ImportLayer implements [migrate.Destination].
+func (d destination) ImportLayer(ctx context.Context, p migrate.Plan, digest state.Digest, r io.Reader) error {
+	if digest != p.Pod.Image {
+		return fmt.Errorf("layer %s is none of the pod's", digest)
+	}
+	if d.layers.Has(digest) {
+		_, err := io.Copy(io.Discard, r)
+		return err
+	}
+	if err := d.layers.Import(ctx, digest, r); err != nil {
+		return err
+	}
+	if m, err := pod.ParseManifest(p.Pod.Manifest); err == nil {
+		_, err = d.layers.Tag(m.Image(), digest)
+		return err
+	}
+	return nil
+}
+
+// ApplyUpper implements [migrate.Destination].
+func (d destination) ApplyUpper(ctx context.Context, p migrate.Plan, r io.Reader) error {
+	root, err := d.layers.Prepare(ctx, p.Pod.UID, []state.Digest{p.Pod.Image})
+	if err != nil {
+		return err
+	}
+	if err := volumes.Apply(ctx, r, root.Upper); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, r) // the end of the body
+	return err
+}
+
+// CreateImage implements [migrate.Destination].
+func (d destination) CreateImage(p migrate.Plan, name string) (io.WriteCloser, error) {
+	return os.OpenFile(filepath.Join(d.moveDir(p.ID), "images", name), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+}
+
+// Restore implements [migrate.Destination].
+func (d destination) Restore(ctx context.Context, p migrate.Plan) (migrate.Restore, error) {
+	dir := d.moveDir(p.ID)
+	work := filepath.Join(dir, "restore")
+	if err := d.endRestore(ctx, p); err != nil {
+		return nil, err
+	}
+	root, err := d.layers.Mount(ctx, p.Pod.UID, []state.Digest{p.Pod.Image})
+	if err != nil {
+		return nil, err
+	}
+	netns, err := d.router.PreparePod(ctx, p.Pod.UID, p.Pod.Addr, true)
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := pod.ParseManifest(p.Pod.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	r, err := d.runtime.Restore(ctx, pod.Spec{UID: p.Pod.UID, Name: p.Pod.Name, Manifest: manifest, Root: root.Path, NetNS: netns})
+	if err != nil {
+		return nil, err
+	}
+	if err := freshDirs(work); err != nil {
+		return nil, err
+	}
+	started, err := criu.StartRestore(ctx, criu.RestoreOptions{
+		Images: filepath.Join(dir, "images"), Work: work, Command: r.Command, Env: r.Env, MonitorPid: r.MonitorPid,
+		CRIUConfig: r.CRIUConfig, Cgroup: r.Freezer.Path(), RuntimeLog: r.RuntimeLog, Tmpfs: r.Tmpfs,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return restore{started}, nil
+}
+
+// endRestore ends what an earlier agent may have begun.
+func (d destination) endRestore(ctx context.Context, p migrate.Plan) error {
+	r, err := criu.OpenRestore(filepath.Join(d.moveDir(p.ID), "restore"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return r.Cancel(ctx)
+}
+
+type restore struct{ *criu.Restore }
+
+// Wait implements [migrate.Restore].
+func (r restore) Wait(ctx context.Context) error { return r.Restored(ctx) }
+
+// Release implements [migrate.Destination].
+func (d destination) Release(_ context.Context, p migrate.Plan) error {
+	return d.router.Release(p.Pod.UID)
+}
+
+// Ran implements [migrate.Destination].
+func (d destination) Ran(_ context.Context, p migrate.Plan) (bool, error) {
+	return criu.Resumed(filepath.Join(d.moveDir(p.ID), "restore")), nil
+}
+
+// Discard implements [migrate.Destination].
+func (d destination) Discard(ctx context.Context, p migrate.Plan) error {
+	if err := d.endRestore(ctx, p); err != nil {
+		return err
+	}
+	if err := d.removePod(ctx, p.Pod.UID); err != nil {
+		return err
+	}
+	return os.RemoveAll(d.moveDir(p.ID))
+}
+
+// Forget implements [migrate.Destination].
+func (d destination) Forget(_ context.Context, p migrate.Plan) error {
+	return os.RemoveAll(d.moveDir(p.ID))
+}

@@ -1,0 +1,165 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/drover-mesh/drover/agent/criu"
+	"github.com/drover-mesh/drover/agent/pod"
+	"github.com/drover-mesh/drover/agent/route"
+	"github.com/drover-mesh/drover/state"
+	"github.com/drover-mesh/drover/volumes"
+)
+
+// host is what this node's pods live on.
+type host struct {
+	node             string
+	stateDir, runDir string
+	layers           *volumes.Store
+	router           *route.Router
+	runtime          *pod.Runtime
+	log              *slog.Logger
+
+	probe sync.Mutex
+	known *criu.Features
+}
+
+// moveDir is where the images and the work files of a move are: in memory, since they are worth nothing after a reboot.
+func (h *host) moveDir(id string) string { return filepath.Join(h.runDir, "moves", id) }
+
+// root is the root file system of a pod that is here.
+func (h *host) root(p state.Pod) (volumes.Root, error) {
+	return h.layers.Prepare(context.Background(), p.UID, []state.Digest{p.Image})
+}
+
+// features asks CRIU once what it can.
+func (h *host) features(ctx context.Context) (criu.Features, error) {
+	h.probe.Lock()
+	defer h.probe.Unlock()
+	if h.known == nil {
+		f, err := criu.Probe(ctx, "")
+		if err != nil {
+			return criu.Features{}, err
+		}
+		h.known = &f
+	}
+	return *h.known, nil
+}
+
+// removePod removes a pod and everything of it, without a packet of its connections leaving. Idempotent.
+func (h *host) removePod(ctx context.Context, uid string) error {
+	// Its network goes first, or the kernel would end its connections as its processes die.
+	if err := h.router.RemovePod(ctx, uid); err != nil {
+		return err
+	}
+	if err := h.runtime.Remove(ctx, uid); err != nil && !errors.Is(err, pod.ErrNotFound) {
+		return err
+	}
+	if err := h.layers.Unmount(uid); err != nil {
+		return err
+	}
+	return h.layers.RemoveRoot(uid)
+}
+
+// freshDirs makes directories that are empty.
+func freshDirs(dirs ...string) error {
+	for _, dir := range dirs {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// processes lists the processes of a cgroup: cgroup.procs, in v1 and v2.
+func processes(cgroup string) ([]int, error) {
+	text, err := os.ReadFile(filepath.Join(cgroup, "cgroup.procs"))
+	if err != nil {
+		return nil, fmt.Errorf("listing the pod's processes: %w", err)
+	}
+	var pids []int
+	for _, word := range strings.Fields(string(text)) {
+		pid, err := strconv.Atoi(word)
+		if err != nil {
+			return nil, fmt.Errorf("listing the pod's processes: %w", err)
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
+
+// residentBytes is the memory that a dump of the pod will hold, at most.
+func residentBytes(cgroup string) (int64, error) {
+	pids, err := processes(cgroup)
+	if err != nil {
+		return 0, err
+	}
+	var pages int64
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		if err != nil {
+			continue // it has ended
+		}
+		var size, resident int64
+		if _, err := fmt.Sscan(string(text), &size, &resident); err == nil {
+			pages += resident
+		}
+	}
+	return pages * int64(os.Getpagesize()), nil
+}
+
+// mappedFiles lists the files that a pod's processes map shared and writable, by their path in its root file system,
+// without the leading slash: a store through such a mapping need not show in the file's times.
+func mappedFiles(cgroup string) (map[string]bool, error) {
+	pids, err := processes(cgroup)
+	if err != nil {
+		return nil, err
+	}
+	mapped := map[string]bool{}
+	for _, pid := range pids {
+		f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
+		if err != nil {
+			continue // it has ended
+		}
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			// 7f00-7f01 rw-s 00000000 08:01 42    /var/lib/file
+			if fields := strings.Fields(lines.Text()); len(fields) >= 6 && strings.HasPrefix(fields[1], "rw-s") {
+				if path, ok := strings.CutPrefix(strings.Join(fields[5:], " "), "/"); ok {
+					mapped[path] = true
+				}
+			}
+		}
+		f.Close()
+	}
+	return mapped, nil
+}
+
+// cpuFlags are the CPU's features as /proc/cpuinfo names them.
+func cpuFlags() []string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(line, ":"); ok {
+			if name = strings.TrimSpace(name); name == "flags" || name == "Features" {
+				flags := strings.Fields(value)
+				slices.Sort(flags)
+				return flags
+			}
+		}
+	}
+	return nil
+}

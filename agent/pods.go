@@ -1,0 +1,192 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/drover-mesh/drover/agent/api"
+	"github.com/drover-mesh/drover/agent/pod"
+	"github.com/drover-mesh/drover/state"
+	"github.com/drover-mesh/drover/volumes"
+)
+
+// newID returns a name that nothing else has: of a pod, or with a prefix of a move.
+func newID() string {
+	// rand.Text has 26 letters and digits of base32; the first 12 hold 60 bits.
+	id := []byte(rand.Text()[:12])
+	for i, c := range id {
+		if 'A' <= c && c <= 'Z' {
+			id[i] = c + 'a' - 'A'
+		}
+	}
+	return string(id)
+}
+
+// pods runs the pods that this node owns.
+type pods struct {
+	*host
+	ledger ledger
+
+	mu   sync.Mutex
+	busy map[string]bool // UIDs that somebody starts, removes or moves now
+}
+
+// take claims a pod for one who changes it; the caller gives it back.
+func (p *pods) take(uid string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.busy[uid] {
+		return false
+	}
+	p.busy[uid] = true
+	return true
+}
+
+func (p *pods) give(uid string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.busy, uid)
+}
+
+func (p *pods) isBusy(uid string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.busy[uid]
+}
+
+// run creates a pod here and returns when it runs; if that fails nothing is left of it.
+func (p *pods) run(ctx context.Context, m *pod.Manifest) (state.Pod, error) {
+	what := "running pod " + m.Name()
+	image, err := p.layers.Image(m.Image())
+	if errors.Is(err, volumes.ErrNotFound) {
+		return state.Pod{}, api.Errorf(api.FailedPrecondition, what, "image %s is not on %s", m.Image(), p.node).
+			WithCure(fmt.Sprintf("load it there: drover image load %s ROOT-FILE-SYSTEM.tar", m.Image()))
+	}
+	if err != nil {
+		return state.Pod{}, err
+	}
+	manifest, err := json.Marshal(m)
+	if err != nil {
+		return state.Pod{}, err
+	}
+	uid := newID()
+	p.take(uid)
+	defer p.give(uid)
+	r, err := p.ledger.Propose(ctx, state.CreatePod{
+		Name: m.Name(), UID: uid, Manifest: manifest, Image: image.Digest, Node: p.node, Created: time.Now(),
+	})
+	if err != nil {
+		return state.Pod{}, api.Errorf(api.Unavailable, what, "%v", err).
+			WithCure("the mesh needs a majority of its servers: drover status; whether the pod was created shows in drover pod ls")
+	}
+	if !r.OK {
+		return state.Pod{}, api.Errorf(api.AlreadyExists, what, "%s", r.Reason)
+	}
+	if err := p.start(ctx, *r.Pod); err != nil {
+		undo := context.WithoutCancel(ctx)
+		return state.Pod{}, errors.Join(fmt.Errorf("%s: %w", what, err), p.erase(undo, *r.Pod))
+	}
+	return *r.Pod, nil
+}
+
+// start makes a pod's network and root file system and starts its container.
+func (p *pods) start(ctx context.Context, s state.Pod) error {
+	m, err := pod.ParseManifest(s.Manifest)
+	if err != nil {
+		return err
+	}
+	netns, err := p.router.PreparePod(ctx, s.UID, s.Addr, false)
+	if err != nil {
+		return err
+	}
+	root, err := p.layers.Mount(ctx, s.UID, []state.Digest{s.Image})
+	if err != nil {
+		return err
+	}
+	if err := p.runtime.Create(ctx, pod.Spec{UID: s.UID, Name: s.Name, Manifest: m, Root: root.Path, NetNS: netns}); err != nil {
+		return err
+	}
+	return p.runtime.Start(ctx, s.UID)
+}
+
+// erase removes a pod from this host and then from the mesh.
+func (p *pods) erase(ctx context.Context, s state.Pod) error {
+	if err := p.removePod(ctx, s.UID); err != nil {
+		return err
+	}
+	r, err := p.ledger.Propose(ctx, state.DeletePod{Name: s.Name, UID: s.UID})
+	if err != nil {
+		return err
+	}
+	if !r.OK {
+		return errors.New(r.Reason)
+	}
+	return nil
+}
+
+// remove stops a pod of this node and removes it.
+func (p *pods) remove(ctx context.Context, s state.Pod) error {
+	what := "removing pod " + s.Name
+	if !p.take(s.UID) {
+		return api.Errorf(api.FailedPrecondition, what, "it is being started, moved or removed").WithCure("try again when that has ended")
+	}
+	defer p.give(s.UID)
+	r, err := p.ledger.Propose(ctx, state.MarkDeleting{Name: s.Name})
+	if err != nil {
+		return api.Errorf(api.Unavailable, what, "%v", err)
+	}
+	if !r.OK {
+		return api.Errorf(api.FailedPrecondition, what, "%s", r.Reason)
+	}
+	if err := p.runtime.Stop(ctx, s.UID); err != nil && !errors.Is(err, pod.ErrNotFound) {
+		return err
+	}
+	return p.erase(context.WithoutCancel(ctx), s)
+}
+
+// recover starts again what a reboot of the host ended, and goes on with removals that an earlier agent had begun. Pods
+// that run were never touched by the agent's end, and are not by its start.
+func (p *pods) recover(ctx context.Context, arriving func(uid string) bool) error {
+	var errs []error
+	for _, s := range p.ledger.View().Pods() {
+		if s.Node != p.node || arriving(s.UID) || s.Migration != "" || !p.take(s.UID) {
+			continue
+		}
+		if err := p.recoverOne(ctx, s); err != nil {
+			errs = append(errs, fmt.Errorf("pod %s: %w", s.Name, err))
+		}
+		p.give(s.UID)
+	}
+	return errors.Join(errs...)
+}
+
+func (p *pods) recoverOne(ctx context.Context, s state.Pod) error {
+	if s.Deleting {
+		return p.erase(ctx, s)
+	}
+	status, err := p.runtime.Status(s.UID)
+	missing := errors.Is(err, pod.ErrNotFound)
+	if err != nil && !missing {
+		return err
+	}
+	// A pod that came here in a move was running when it came. If nothing is known of it, its state is lost, and
+	// starting it from its image would hide that.
+	if missing && s.Epoch > 1 {
+		return errors.New("its state is not on this host any more")
+	}
+	if missing || status.Phase == pod.Created {
+		return p.start(ctx, s)
+	}
+	return nil
+}
+
+// logs copies what the pod wrote.
+func (p *pods) logs(ctx context.Context, s state.Pod, follow bool, w io.Writer) error {
+	return p.runtime.Logs(ctx, s.UID, follow, w)
+}

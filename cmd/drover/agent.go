@@ -1,0 +1,36 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/drover-mesh/drover/agent"
+	"github.com/drover-mesh/drover/configs"
+)
+
+// newAgentCommand runs an agent in the foreground.
+func newAgentCommand() *cobra.Command {
+	var config string
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run the agent of this host in the foreground",
+		Long: `Run the agent of this host in the foreground, until SIGTERM or SIGINT.
+
+Pods outlive it: stop it, kill it or replace it by a newer one, and the next agent finds them running.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := configs.Load(config)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
+			defer stop()
+			return agent.Run(ctx, c, version, c.Log.Logger(os.Stderr))
+		},
+	}
+	cmd.Flags().StringVar(&config, "config", "/etc/drover/agent.yaml", "configuration `file`")
+	return cmd
+}
