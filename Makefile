@@ -42,7 +42,7 @@ check: build lint ## build, vet, lint, unit and simulation tests with the race d
 
 test: ## every test there is: those of check, then those that need root, with real CRIU and namespaces
 	@$(ROOT_ONLY)
-	@$(MAKE) deps
+	@$(MAKE) deps tools
 	@$(MAKE) build
 	@echo "test: without root, with the race detector"
 	@$(GO) test -race -timeout 10m ./...
