@@ -16,7 +16,7 @@ criu_need=4.2
 criu_pin=4.2.1
 criu_pin_sha256=29ec0ee09e296479fe7048c80980e8ef1d0684d0b0204c2b101dfea19f6725b9
 golangci_pin=2.15.0
-govulncheck_pin=1.9.0
+govulncheck_pin=1.8.0
 
 tools=${TOOLS:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/drover/tools}
 apt_options=(-qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Acquire::http::Timeout=30 -o APT::Sandbox::User=root)
