@@ -14,7 +14,7 @@ import (
 // TestRandomDelivery lets every command that anybody might have sent arrive in any order, late, doubled
 // under its ID or proposed anew, with restarts from snapshots between, and checks the invariants after each.
 func TestRandomDelivery(t *testing.T) {
-	seeds := uint64(4000)
+	seeds := uint64(3000)
 	if testing.Short() {
 		seeds = 400
 	}

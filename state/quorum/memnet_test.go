@@ -209,7 +209,7 @@ func (p *pipe) close() {
 }
 
 // take returns what may be read now, or what to wait for.
-func (p *pipe) take(b []byte) (n int, err error, wait time.Duration, changed, link <-chan struct{}) {
+func (p *pipe) take(b []byte) (n int, wait time.Duration, changed, link <-chan struct{}, err error) {
 	up, link := p.net.link(p.from, p.to)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -217,7 +217,7 @@ func (p *pipe) take(b []byte) (n int, err error, wait time.Duration, changed, li
 	switch {
 	case !up:
 	case len(p.parts) == 0 && p.closed:
-		return 0, io.EOF, 0, nil, nil
+		return 0, 0, nil, nil, io.EOF
 	case len(p.parts) > 0:
 		if wait = time.Until(p.parts[0].due); wait > 0 {
 			break
@@ -227,7 +227,7 @@ func (p *pipe) take(b []byte) (n int, err error, wait time.Duration, changed, li
 			p.parts = p.parts[1:]
 		}
 	}
-	return n, nil, wait, p.changed, link
+	return n, wait, p.changed, link, nil
 }
 
 // memconn is one end of a connection.
@@ -247,7 +247,7 @@ func (c *memconn) Read(b []byte) (int, error) {
 		if closed {
 			return 0, net.ErrClosed
 		}
-		n, err, wait, changed, link := c.in.take(b)
+		n, wait, changed, link, err := c.in.take(b)
 		if n > 0 || err != nil {
 			return n, err
 		}

@@ -73,7 +73,7 @@ func (q *Quorum) ask(ctx context.Context, r request) (answer, error) {
 		cause := errors.Join(ctx.Err(), q.whyClosed())
 		if unknown {
 			// What the last attempt came to says nothing about those before it: its error is only told.
-			return answer{}, fmt.Errorf("the outcome is unknown: %w: %v", cause, err)
+			return answer{}, fmt.Errorf("the outcome is unknown: %w: %s", cause, err.Error())
 		}
 		return answer{}, fmt.Errorf("%w: %w", cause, err)
 	}

@@ -110,7 +110,7 @@ func (c Config) validate() error {
 	case len(c.Bootstrap) == 0:
 		return errors.New("no servers are configured")
 	case c.Stream == nil, c.Forward == nil, c.Log == nil:
-		return errors.New("Stream, Forward and Log are needed")
+		return errors.New("it needs Stream, Forward and Log")
 	}
 	seen := map[string]bool{}
 	for _, s := range c.Bootstrap {
