@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/drover-mesh/drover/agent/api"
+	"github.com/drover-mesh/drover/configs"
+)
+
+// The exit codes, as the help of drover explains them.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitUnavailable = 4
+	exitAborted     = 5
+	exitRefused     = 6
+	exitInterrupted = 130 // 128 + SIGINT, as shells have it
+)
+
+// errInterrupted is an interrupt by the user, who need not be told.
+var errInterrupted = errors.New("interrupted")
+
+// usageError is a command line that can't be understood.
+type usageError struct {
+	err     error
+	command string
+}
+
+func (e usageError) Error() string { return e.err.Error() }
+
+func (e usageError) Unwrap() error { return e.err }
+
+func exitCode(err error) int {
+	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	if _, ok := errors.AsType[*configs.Error](err); ok {
+		return exitUsage
+	}
+	if errors.Is(err, errInterrupted) {
+		return exitInterrupted
+	}
+	e, ok := errors.AsType[*api.Error](err)
+	if !ok {
+		return exitFailure
+	}
+	switch e.Code {
+	case api.InvalidArgument:
+		return exitUsage
+	case api.NotFound:
+		return exitNotFound
+	case api.Unavailable:
+		return exitUnavailable
+	case api.Aborted, api.Canceled:
+		return exitAborted
+	case api.FailedPrecondition, api.AlreadyExists:
+		return exitRefused
+	default:
+		return exitFailure
+	}
+}
+
+// report tells a failure on stderr: "drover: what: why", the wrong fields and the cure below it; or the same as JSON.
+func (c *cli) report(err error) {
+	if errors.Is(err, errInterrupted) {
+		return
+	}
+	e := describe(err)
+	if c.json() {
+		_ = writeJSON(c.err, map[string]any{"error": e}) // there is nowhere left to complain
+		return
+	}
+	line := "drover: "
+	if e.What != "" {
+		line += e.What + ": "
+	}
+	fmt.Fprintln(c.err, line+e.Why)
+	for _, v := range e.Violations {
+		fmt.Fprintf(c.err, "  %s: %s\n", v.Field, v.Why)
+	}
+	if e.Cure != "" {
+		fmt.Fprintln(c.err, "  "+strings.ReplaceAll(e.Cure, "\n", "\n  "))
+	}
+}
+
+// describe is err in the shape in which failures are told.
+func describe(err error) api.Error {
+	e := *api.AsError(err)
+	if u, ok := errors.AsType[usageError](err); ok {
+		e = api.Error{Code: api.InvalidArgument, Why: u.Error(), Cure: "see " + u.command + " --help"}
+	}
+	if _, ok := errors.AsType[*configs.Error](err); ok {
+		e.Code = api.InvalidArgument
+	}
+	if e.Violations == nil {
+		e.Violations = []api.Violation{}
+	}
+	if e.Why == "" && len(e.Violations) > 0 {
+		e.Why = "some fields can't be accepted"
+	}
+	return e
+}

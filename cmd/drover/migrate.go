@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/drover-mesh/drover/agent/api"
+)
+
+func (c *cli) migrateCommand() *cobra.Command {
+	var to string
+	cmd := &cobra.Command{
+		Use:     "migrate POD --to SITE|NODE",
+		Aliases: []string{"move"},
+		Short:   "Move a pod to another site, running",
+		Long: `Moves a pod to a node, or to a node of a site, and shows each step as it happens.
+
+Ctrl-C cancels: it waits until the move is undone and the pod goes on where it was. A move that is past its
+point of no return is finished instead. A second Ctrl-C leaves at once; the agents go on undoing.
+If a move fails it is undone too, and the exit code is 5.`,
+		Example: "  drover migrate redis --to fra",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := c.checkOutput(); err != nil {
+				return err
+			}
+			client := api.NewClient(c.socket)
+			defer client.Close()
+			return c.migrate(cmd.Context(), client, args[0], to)
+		},
+	}
+	cmd.Flags().StringVar(&to, "to", "", "the `site or node` to move to")
+	_ = cmd.MarkFlagRequired("to") // the flag is there
+	return cmd
+}
+
+func (c *cli) migrate(ctx context.Context, client *api.Client, pod, to string) error {
+	ctx, leave := context.WithCancel(ctx)
+	var cancelling sync.WaitGroup
+	defer func() {
+		leave()
+		cancelling.Wait()
+	}()
+	signals := make(chan os.Signal, 2)
+	defer c.notify(signals)()
+
+	shown := &progress{out: c.out, tty: c.tty}
+	var told api.Progress = shown
+	if c.json() {
+		told = nothing{}
+	}
+	var report api.Report
+	moved := make(chan error, 1)
+	go func() {
+		var err error
+		report, err = client.Migrate(ctx, pod, to, told)
+		moved <- err
+	}()
+
+	cancelled := false
+	for {
+		select {
+		case err := <-moved:
+			shown.clear()
+			if err != nil {
+				return err
+			}
+			return c.print(report, func(w io.Writer) error {
+				_, err := fmt.Fprintln(w, summary(report))
+				return err
+			})
+		case <-signals:
+			if cancelled {
+				leave()
+				_ = <-moved // the call was left, nothing more
+				cancelling.Wait()
+				fmt.Fprintf(c.err, "drover: left; drover pod get %s shows where it runs\n", pod)
+				return errInterrupted
+			}
+			cancelled = true
+			fmt.Fprintln(c.err, "drover: cancelling; Ctrl-C again leaves without waiting")
+			cancelling.Go(func() { c.cancel(ctx, client, pod) })
+		}
+	}
+}
+
+// cancelPatience is how long a cancellation may take: the other node may be unreachable, and the quorum slow.
+const cancelPatience = 2 * time.Minute
+
+// cancel asks for a move to be undone, and says if it is too late. How it ends is for the move's own answer to say.
+func (c *cli) cancel(ctx context.Context, client *api.Client, pod string) {
+	ctx, done := context.WithTimeout(ctx, cancelPatience)
+	defer done()
+	_, err := client.CancelMigration(ctx, pod)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	e, ok := errors.AsType[*api.Error](err)
+	if ok && (e.Code == api.FailedPrecondition || e.Code == api.NotFound) {
+		fmt.Fprintln(c.err, "drover: too late to cancel:", e.Why)
+		return
+	}
+	fmt.Fprintln(c.err, "drover: could not cancel:", err)
+}

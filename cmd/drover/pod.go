@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/drover-mesh/drover/agent/api"
+)
+
+// maxManifest is far more than any pod needs.
+const maxManifest = 1 << 20
+
+func (c *cli) podCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "pod", Short: "Run, show and remove pods"}
+	cmd.AddCommand(c.podRun(), c.podList(), c.podGet(), c.podLogs(), c.podRemove())
+	return cmd
+}
+
+func (c *cli) podRun() *cobra.Command {
+	var file, node string
+	cmd := &cobra.Command{
+		Use:     "run -f FILE|-",
+		Short:   "Run a pod from a Kubernetes v1 Pod",
+		Example: "  drover pod run -f redis.yaml\n  kubectl get pod redis -o yaml | drover pod run -f - --node fra",
+		Args:    cobra.NoArgs,
+		RunE: c.query(func(ctx context.Context, client *api.Client, _ []string) error {
+			manifest, err := c.readManifest(file)
+			if err != nil {
+				return err
+			}
+			pod, err := client.RunPod(ctx, manifest, node)
+			if err != nil {
+				return err
+			}
+			return c.print(pod, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "%s runs on %s with the address %s\n", pod.Name, pod.Node, pod.Address)
+				return err
+			})
+		}),
+	}
+	cmd.Flags().StringVarP(&file, "file", "f", "", "`manifest`, YAML or JSON; - reads stdin")
+	cmd.Flags().StringVar(&node, "node", "", "`node` to run it on (default: the manifest's nodeName, or the agent's own)")
+	_ = cmd.MarkFlagRequired("file") // the flag is there
+	return cmd
+}
+
+func (c *cli) readManifest(file string) ([]byte, error) {
+	r := c.in
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, inputError("reading the manifest", err)
+		}
+		defer f.Close()
+		r = f
+	}
+	manifest, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
+	if err != nil {
+		return nil, inputError("reading the manifest", err)
+	}
+	if len(manifest) > maxManifest {
+		return nil, api.Errorf(api.InvalidArgument, "reading the manifest", "%s is larger than %s", file, size(maxManifest))
+	}
+	return manifest, nil
+}
+
+// inputError is a file of the user's that can't be read.
+func inputError(what string, err error) error {
+	return api.Errorf(api.InvalidArgument, what, "%w", err)
+}
+
+func (c *cli) podList() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls",
+		Short: "List the pods of the mesh",
+		Args:  cobra.NoArgs,
+		RunE: c.query(func(ctx context.Context, client *api.Client, _ []string) error {
+			pods, err := client.ListPods(ctx, false)
+			if err != nil {
+				return err
+			}
+			return c.print(map[string]any{"pods": pods}, func(w io.Writer) error { return c.podTable(w, pods) })
+		}),
+	}
+}
+
+func (c *cli) podTable(w io.Writer, pods []api.Pod) error {
+	headings := []string{"NAME", "STATUS", "NODE", "ADDRESS", "AGE"}
+	if c.wide() {
+		headings = append(headings, "SITE", "EPOCH", "IMAGE", "UID", "REASON")
+	}
+	var rows [][]string
+	for _, p := range pods {
+		row := []string{p.Name, string(p.Phase), p.Node, p.Address, age(c.now(), p.Created)}
+		if c.wide() {
+			row = append(row, p.Site, fmt.Sprint(p.Epoch), p.Image, p.UID, p.Reason)
+		}
+		rows = append(rows, row)
+	}
+	return table(w, headings, rows)
+}
+
+func (c *cli) podGet() *cobra.Command {
+	return &cobra.Command{
+		Use:   "get POD",
+		Short: "Show a pod; with -o json its manifest too",
+		Args:  cobra.ExactArgs(1),
+		RunE: c.query(func(ctx context.Context, client *api.Client, args []string) error {
+			pod, err := client.GetPod(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			whole := struct {
+				api.Pod
+				Manifest json.RawMessage `json:"manifest"`
+			}{pod, pod.Manifest}
+			if len(pod.Manifest) == 0 {
+				whole.Manifest = json.RawMessage("null")
+			}
+			return c.print(whole, func(w io.Writer) error { return c.describePod(w, pod) })
+		}),
+	}
+}
+
+func (c *cli) describePod(w io.Writer, p api.Pod) error {
+	pid, ended := "", ""
+	if p.PID != 0 {
+		pid = fmt.Sprint(p.PID)
+	}
+	if p.Phase == api.PodFailed || p.Phase == api.PodSucceeded {
+		ended = fmt.Sprint(p.ExitCode)
+	}
+	created := ""
+	if !p.Created.IsZero() {
+		created = fmt.Sprintf("%s (%s ago)", p.Created.UTC().Format("2006-01-02 15:04:05 MST"), age(c.now(), p.Created))
+	}
+	return fields(w, [][2]string{
+		{"Name", p.Name}, {"UID", p.UID}, {"Status", string(p.Phase)}, {"Reason", p.Reason}, {"Exit code", ended},
+		{"Node", fmt.Sprintf("%s (%s)", p.Node, p.Site)}, {"Address", p.Address}, {"Epoch", fmt.Sprint(p.Epoch)},
+		{"Migration", p.Migration}, {"Image", p.Image}, {"Digest", p.ImageDigest}, {"PID", pid}, {"Created", created},
+	}...)
+}
+
+func (c *cli) podLogs() *cobra.Command {
+	var follow bool
+	cmd := &cobra.Command{
+		Use:   "logs POD",
+		Short: "Show what a pod has written; with -o json one object a line",
+		Args:  cobra.ExactArgs(1),
+		RunE: c.query(func(ctx context.Context, client *api.Client, args []string) error {
+			if !c.json() {
+				return client.PodLogs(ctx, args[0], follow, c.out)
+			}
+			lines := &lineObjects{out: c.out}
+			err := client.PodLogs(ctx, args[0], follow, lines)
+			return errors.Join(err, lines.flush())
+		}),
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the pod is gone")
+	return cmd
+}
+
+// lineObjects writes each line that is written to it as {"line":"..."}.
+type lineObjects struct {
+	out  io.Writer
+	rest []byte
+}
+
+// Write writes the lines that are whole.
+func (l *lineObjects) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, whole := strings.Cut(string(l.rest), "\n")
+		if !whole {
+			return len(p), nil
+		}
+		l.rest = []byte(rest)
+		if err := l.put(line); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// flush writes a last line that has no end.
+func (l *lineObjects) flush() error {
+	if len(l.rest) == 0 {
+		return nil
+	}
+	return l.put(string(l.rest))
+}
+
+func (l *lineObjects) put(line string) error {
+	return json.NewEncoder(l.out).Encode(struct {
+		Line string `json:"line"`
+	}{line})
+}
+
+func (c *cli) podRemove() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rm POD",
+		Short: "Stop a pod and remove it with all that it wrote",
+		Args:  cobra.ExactArgs(1),
+		RunE: c.query(func(ctx context.Context, client *api.Client, args []string) error {
+			if err := client.RemovePod(ctx, args[0]); err != nil {
+				return err
+			}
+			return c.print(map[string]any{"name": args[0], "removed": true}, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "%s is removed\n", args[0])
+				return err
+			})
+		}),
+	}
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/drover-mesh/drover/agent/api"
+)
+
+func (c *cli) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show the state of the mesh in short, as the asked agent sees it",
+		Args:  cobra.NoArgs,
+		RunE: c.query(func(ctx context.Context, client *api.Client, _ []string) error {
+			status, err := client.GetStatus(ctx)
+			if err != nil {
+				return err
+			}
+			return c.print(status, func(w io.Writer) error { return c.describeStatus(w, status) })
+		}),
+	}
+}
+
+func (c *cli) describeStatus(w io.Writer, s api.Status) error {
+	leader := "no leader"
+	switch s.Leader {
+	case "":
+	case s.Node:
+		leader = "this node leads"
+	default:
+		leader = fmt.Sprintf("%s leads, this node is a %s", s.Leader, s.Role)
+	}
+	err := fields(w, [][2]string{
+		{"Node", fmt.Sprintf("%s at %s, version %s, up %s", s.Node, s.Site, s.Version, age(c.now(), s.Started))},
+		{"Mesh", fmt.Sprintf("%d of %d nodes alive", s.NodesAlive, s.NodesKnown)},
+		{"Consensus", fmt.Sprintf("%s; servers %s; applied %d", leader, strings.Join(s.Servers, ", "), s.AppliedIndex)},
+		{"Pods", fmt.Sprintf("%d here, %d in the mesh; network %s", s.PodsHere, s.PodsTotal, s.PodCIDR)},
+	}...)
+	if err != nil {
+		return err
+	}
+	for _, m := range s.Migrations {
+		step := ""
+		if m.Step != "" {
+			step = ", " + m.Step
+		}
+		fmt.Fprintf(w, "Moving: %s from %s to %s (%s%s)\n", m.Pod, m.From, m.To, m.Phase, step)
+	}
+	for _, p := range s.Problems {
+		fmt.Fprintln(w, "Problem:", p)
+	}
+	return nil
+}
