@@ -32,11 +32,15 @@ func (r *Router) Cutover(uid, node string) (*Cutover, error) {
 	if !ok {
 		return nil, fmt.Errorf("moving pod %s: node %q is no peer of %s", uid, node, r.cfg.Node)
 	}
-	link, err := ep.eth0()
-	if err != nil {
-		return nil, fmt.Errorf("pod %s: %w", uid, err)
-	}
-	return &Cutover{r: r, ep: ep, target: target, eth0: link.Attrs().Index}, nil
+	c := &Cutover{r: r, ep: ep, target: target}
+	return c, ep.use(func() error {
+		link, err := ep.eth0()
+		if err != nil {
+			return fmt.Errorf("pod %s: %w", uid, err)
+		}
+		c.eth0 = link.Attrs().Index
+		return nil
+	})
 }
 
 // Divert sends on to the target what this host has or gets for the pod. It lasts until Undivert, also beyond Close, this
@@ -47,18 +51,18 @@ func (c *Cutover) Divert() error { return c.divert(c.target) }
 func (c *Cutover) Undivert() error { return c.divert(netip.Addr{}) }
 
 func (c *Cutover) divert(to netip.Addr) error {
-	c.ep.op.Lock()
-	defer c.ep.op.Unlock()
-	if err := c.r.note(c.ep, func(s *state) { s.diverted = to }); err != nil {
-		return err
-	}
-	return c.r.setPod(c.ep.addr, nil)
+	return c.ep.use(func() error {
+		if err := c.r.note(c.ep, func(s *state) { s.diverted = to }); err != nil {
+			return err
+		}
+		return c.r.setPod(c.ep.addr, nil)
+	})
 }
 
 // ShutEgress makes the pod's kernel drop what its sockets send, at route look-up, where a packet isn't counted as sent
 // (a packet lost later costs the restored socket a time-out). The pod still reaches itself.
 func (c *Cutover) ShutEgress() error {
-	return c.ep.shut()
+	return c.ep.use(c.ep.shut)
 }
 
 func (ep *endpoint) shut() error {
@@ -67,7 +71,9 @@ func (ep *endpoint) shut() error {
 
 // OpenEgress undoes ShutEgress.
 func (c *Cutover) OpenEgress() error {
-	return wrap(c.ep.pod.RouteReplace(c.ep.egress(c.eth0)), "opening the egress of pod %s", c.ep.uid)
+	return c.ep.use(func() error {
+		return wrap(c.ep.pod.RouteReplace(c.ep.egress(c.eth0)), "opening the egress of pod %s", c.ep.uid)
+	})
 }
 
 // Close ends the use of the Cutover and changes nothing else.

@@ -34,7 +34,8 @@ func (c *Cutover) Drain(ctx context.Context, limit time.Duration) (Queues, error
 	ticker := time.NewTicker(drainPoll)
 	defer ticker.Stop()
 	for {
-		q, err := c.ep.queues()
+		var q Queues
+		err := c.ep.use(func() (err error) { q, err = c.ep.queues(); return err })
 		if err == nil && q.settled() {
 			return q, nil
 		}

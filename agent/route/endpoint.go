@@ -26,7 +26,8 @@ type endpoint struct {
 	ns  netns.NsHandle
 	pod *netlink.Handle // inside ns
 
-	op sync.Mutex // held by one operation of Hold, Release, Divert, ... at a time
+	op   sync.Mutex // held by one operation of Hold, Release, Divert, ... at a time, see use
+	gone bool       // removed, or the Router is closed; guarded by op
 
 	// Guarded by Router.mu.
 	state
@@ -39,10 +40,21 @@ type state struct {
 	diverted netip.Addr // they go on to the node with this underlay address
 }
 
-func (ep *endpoint) close() error {
-	if ep.pod != nil {
-		ep.pod.Close()
+// use runs an operation on the place, alone. One that has gone is refused: netlink handles that are closed would fall back
+// to the namespace of the caller.
+func (ep *endpoint) use(f func() error) error {
+	ep.op.Lock()
+	defer ep.op.Unlock()
+	if ep.gone {
+		return fmt.Errorf("pod %s: %w", ep.uid, ErrNoPod)
 	}
+	return f()
+}
+
+// close is the last use of the place in this process. The caller holds op.
+func (ep *endpoint) close() error {
+	ep.gone = true
+	ep.pod.Close()
 	return wrap(ep.ns.Close(), "closing the namespace of pod %s", ep.uid)
 }
 
@@ -56,7 +68,7 @@ func (r *Router) PreparePod(ctx context.Context, uid string, addr netip.Addr, ho
 	}
 	r.making.Lock()
 	defer r.making.Unlock()
-	if err := ctx.Err(); err != nil {
+	if err := r.ready(ctx); err != nil {
 		return "", err
 	}
 	r.mu.Lock()
@@ -80,11 +92,19 @@ func (r *Router) PreparePod(ctx context.Context, uid string, addr netip.Addr, ho
 	if diverted.IsValid() {
 		return "", fmt.Errorf("pod %s is diverted to %v and still stands here: remove it first", uid, diverted)
 	}
-	err := r.finish(ep)
+	err := ep.use(func() error { return r.finish(ep) })
 	if hold {
 		err = errors.Join(err, r.Hold(uid))
 	}
 	return ep.path, errors.Join(err, r.setPod(addr, nil))
+}
+
+// ready refuses work for a caller that has left, or on a closed Router. The caller holds making.
+func (r *Router) ready(ctx context.Context) error {
+	if r.closed {
+		return errors.New("the router is closed")
+	}
+	return ctx.Err()
 }
 
 // makeEndpoint makes a place, in an order such that no packet reaches an unheld pod that should be held. mu is not held.
@@ -160,7 +180,7 @@ func (r *Router) finish(ep *endpoint) error {
 	if err := r.host.LinkSetUp(link); err != nil {
 		return fmt.Errorf("raising its host device: %w", err)
 	}
-	if err := errors.Join(r.repair(ep), ep.finishInside()); err != nil {
+	if err := errors.Join(r.setNeighbour(ep), ep.finishInside()); err != nil {
 		return err
 	}
 	return errors.Join(running(r.host, ep.device), running(ep.pod, ep.inside))
@@ -258,7 +278,7 @@ func isHostDevice(link netlink.Link) bool {
 func (r *Router) RemovePod(ctx context.Context, uid string) error {
 	r.making.Lock()
 	defer r.making.Unlock()
-	if err := ctx.Err(); err != nil {
+	if err := r.ready(ctx); err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -270,18 +290,19 @@ func (r *Router) RemovePod(ctx context.Context, uid string) error {
 		}
 		return wrap(r.clear(uid, filepath.Join(r.cfg.NamesDir, namePrefix+uid)), "removing the network of pod %s", uid)
 	}
-	ep.op.Lock()
-	defer ep.op.Unlock()
-	if err := ep.shut(); err != nil {
-		r.cfg.Log.Warn("removing the pod's network without having shut its egress", "pod", uid, "err", err)
-	}
-	r.mu.Lock()
-	delete(r.pods, uid)
-	delete(r.at, ep.addr)
-	if ep.diverted.IsValid() {
-		r.sentOn[ep.addr] = ep.diverted
-	}
-	err := r.setPodLocked(ep.addr, nil)
-	r.mu.Unlock()
-	return wrap(errors.Join(err, r.clear(uid, ep.path), ep.close()), "removing the network of pod %s", uid)
+	err := ep.use(func() error {
+		if err := ep.shut(); err != nil {
+			r.cfg.Log.Warn("removing a pod's network without having shut its egress", "pod", uid, "err", err)
+		}
+		r.mu.Lock()
+		delete(r.pods, uid)
+		delete(r.at, ep.addr)
+		if ep.diverted.IsValid() {
+			r.sentOn[ep.addr] = ep.diverted
+		}
+		err := r.setPodLocked(ep.addr, nil)
+		r.mu.Unlock()
+		return errors.Join(err, r.clear(uid, ep.path), ep.close())
+	})
+	return wrap(err, "removing the network of pod %s", uid)
 }

@@ -28,17 +28,19 @@ func (r *Router) HandBack(uid string) error {
 	if !known || owner == "" || !reachable {
 		return fmt.Errorf("handing the packets of pod %s back: it needs an owner that is a peer, not %q", uid, owner)
 	}
-	err = inside(r.ns, acceptLocal(vethName(uid)).write)
-	if err == nil {
-		err = inside(ep.ns, sysctl{"ipv4/ip_forward", "1"}.write)
-	}
-	if err == nil {
-		err = ep.leaveAddress()
-	}
-	if err != nil {
-		return fmt.Errorf("handing the packets of pod %s back: %w", uid, err)
-	}
-	return r.Release(uid)
+	return ep.use(func() error {
+		err := inside(r.ns, acceptLocal(vethName(uid)).write)
+		if err == nil {
+			err = inside(ep.ns, sysctl{"ipv4/ip_forward", "1"}.write)
+		}
+		if err == nil {
+			err = ep.leaveAddress()
+		}
+		if err != nil {
+			return fmt.Errorf("handing the packets of pod %s back: %w", uid, err)
+		}
+		return r.release(ep)
+	})
 }
 
 // leaveAddress takes the pod's address from its device. Another takes its place first: without any the kernel would

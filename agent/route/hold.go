@@ -16,12 +16,12 @@ func (r *Router) Hold(uid string) error {
 	if err != nil {
 		return err
 	}
-	ep.op.Lock()
-	defer ep.op.Unlock()
-	if err := r.note(ep, func(s *state) { s.held = true }); err != nil {
-		return err
-	}
-	return wrap(r.queue(ep, ep.addr), "holding pod %s", uid)
+	return ep.use(func() error {
+		if err := r.note(ep, func(s *state) { s.held = true }); err != nil {
+			return err
+		}
+		return wrap(r.queue(ep, ep.addr), "holding pod %s", uid)
+	})
 }
 
 // Release hands the queue to the pod, and then lets packets pass; none is lost, and they stay in order. A neighbour's queue
@@ -33,8 +33,10 @@ func (r *Router) Release(uid string) error {
 	if err != nil {
 		return err
 	}
-	ep.op.Lock()
-	defer ep.op.Unlock()
+	return ep.use(func() error { return r.release(ep) })
+}
+
+func (r *Router) release(ep *endpoint) error {
 	r.mu.Lock()
 	held := ep.held
 	r.mu.Unlock()
@@ -46,7 +48,7 @@ func (r *Router) Release(uid string) error {
 	for _, turn := range turns {
 		err := errors.Join(r.queue(ep, turn.next), r.relay(ep, turn.next), r.pass(ep, turn.open))
 		if err != nil {
-			return errors.Join(fmt.Errorf("releasing pod %s: %w", uid, err), r.passAll(ep))
+			return errors.Join(fmt.Errorf("releasing pod %s: %w", ep.uid, err), r.passAll(ep))
 		}
 	}
 	return errors.Join(r.passAll(ep), r.note(ep, func(s *state) { s.held = false }))
@@ -104,17 +106,12 @@ func (r *Router) note(ep *endpoint, change func(*state)) error {
 	return nil
 }
 
-// repair puts back the pod's neighbour entry as its state wants it. It leaves a held pod's entry alone if somebody opened it:
-// the packets are gone from it, and the next Release comes right.
-func (r *Router) repair(ep *endpoint) error {
-	ep.op.Lock()
-	defer ep.op.Unlock()
+// setNeighbour puts the pod's neighbour entry back as its state wants it. It leaves a held pod's entry alone if somebody opened
+// it: the packets are gone from it, and the next Release comes right. The caller holds op, or has the place for itself.
+func (r *Router) setNeighbour(ep *endpoint) error {
 	r.mu.Lock()
-	held, gone := ep.held, r.pods[ep.uid] != ep && r.pods[ep.uid] != nil
+	held := ep.held
 	r.mu.Unlock()
-	if gone {
-		return nil
-	}
 	all, err := r.host.NeighList(ep.device, netlink.FAMILY_V4)
 	if err != nil {
 		return fmt.Errorf("listing the neighbours of pod %s: %w", ep.uid, err)

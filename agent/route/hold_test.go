@@ -74,6 +74,7 @@ func TestHeldTCPIsReleasedWithoutRetransmission(t *testing.T) {
 	p5.echo(80)
 	conn := p6.dial("tcp4", podAddr(5), 80)
 	ask(t, conn)
+	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
 	retransmitted, timeouts := p6.counter("Tcp RetransSegs"), p6.counter("TcpExt TCPTimeouts")
 	for i := range 10 {
 		require.NoError(t, ams.r.Hold(uidOf(5)))

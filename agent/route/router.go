@@ -75,6 +75,7 @@ type Router struct {
 
 	setting sync.Mutex // held by a Set
 	making  sync.Mutex // held while a pod's devices are made or removed
+	closed  bool       // guarded by setting and making together
 
 	// mu guards the state below, and is held while the routes of one pod are written (some 0.1 ms), so that they always
 	// follow from the state.
@@ -137,13 +138,21 @@ func (r *Router) forwarding(context.Context) error {
 
 // Close releases what the Router holds in this process. The data plane stays, and goes on forwarding.
 func (r *Router) Close() error {
+	r.setting.Lock()
+	defer r.setting.Unlock()
+	r.making.Lock()
+	defer r.making.Unlock()
+	if r.closed {
+		return nil
+	}
+	r.closed = true
 	r.mu.Lock()
 	pods := r.pods
 	r.pods = map[string]*endpoint{}
 	r.mu.Unlock()
 	var errs []error
 	for _, ep := range pods {
-		errs = append(errs, ep.close())
+		errs = append(errs, ep.use(ep.close))
 	}
 	r.host.Close()
 	return errors.Join(append(errs, r.ns.Close())...)
@@ -154,6 +163,9 @@ func (r *Router) Close() error {
 func (r *Router) Teardown(ctx context.Context) error {
 	r.setting.Lock()
 	defer r.setting.Unlock()
+	if r.closed {
+		return errors.New("tearing routes down: the router is closed")
+	}
 	var errs []error
 	for _, ep := range r.endpoints() {
 		errs = append(errs, r.RemovePod(ctx, ep.uid))

@@ -3,6 +3,7 @@ package route
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -70,7 +71,10 @@ func (r *Router) Status(ctx context.Context) (Status, error) {
 		if owner, ok := desired.owners[ep.addr]; ok {
 			p.Owner = cmp.Or(owner, r.cfg.Node)
 		}
-		if p.EgressCut, err = ep.egressCut(); err != nil {
+		err := ep.use(func() (err error) { p.EgressCut, err = ep.egressCut(); return err })
+		if errors.Is(err, ErrNoPod) {
+			continue // removed meanwhile
+		} else if err != nil {
 			return s, fmt.Errorf("reading the routes of pod %s: %w", ep.uid, err)
 		}
 		s.Pods = append(s.Pods, p)

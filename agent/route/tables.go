@@ -21,11 +21,17 @@ func (r *Router) Set(ctx context.Context, d Desired) error {
 	}
 	r.setting.Lock()
 	defer r.setting.Unlock()
+	if r.closed {
+		return errors.New("setting routes: the router is closed")
+	}
 	r.mu.Lock()
 	r.desired = next
 	peers := r.reached()
 	r.mu.Unlock()
 
+	if err := r.forwarding(ctx); err != nil {
+		return err
+	}
 	overlay, err := r.setOverlay(peers)
 	if err != nil {
 		return err
@@ -43,7 +49,10 @@ func (r *Router) Set(ctx context.Context, d Desired) error {
 		errs = append(errs, r.setPod(addr, have))
 	}
 	for _, ep := range r.endpoints() {
-		errs = append(errs, r.repair(ep))
+		err := ep.use(func() error { return r.setNeighbour(ep) })
+		if !errors.Is(err, ErrNoPod) { // removed meanwhile
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }
