@@ -92,6 +92,13 @@ func (r *Runtime) discard(ctx context.Context, uid string) error {
 			return fmt.Errorf("waiting for its monitor to end: %w", err)
 		}
 	}
+	if _, err := os.Stat(p.runcState()); err == nil {
+		if _, err := os.Stat(p.exit); errors.Is(err, os.ErrNotExist) { // its monitor had died before it: nobody else will say
+			if err := os.WriteFile(p.exit, []byte(fmt.Sprint(128+int(unix.SIGKILL))), 0o600); err != nil {
+				return err
+			}
+		}
+	}
 	// A restore that failed leaves the root file system mounted in runc's own directory, and runc would delete through it.
 	if err := unmount(p.criuRoot()); err != nil {
 		return err

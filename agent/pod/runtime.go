@@ -163,6 +163,9 @@ func (r *Runtime) Start(ctx context.Context, uid string) error {
 	if err := r.discard(ctx, uid); err != nil {
 		return fmt.Errorf("starting pod %s: %w", status.Name, err)
 	}
+	if err := os.Remove(r.paths(uid).exit); err != nil && !errors.Is(err, os.ErrNotExist) { // of an earlier run
+		return fmt.Errorf("starting pod %s: %w", status.Name, err)
+	}
 	if err := r.monitor(ctx, uid); err != nil {
 		return fmt.Errorf("starting pod %s: %w", status.Name, err)
 	}

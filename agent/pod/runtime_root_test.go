@@ -1,0 +1,289 @@
+//go:build root
+
+package pod
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const uid = "drover-pod-test"
+
+func testConfig() Config {
+	return Config{StateDir: "/run/drover-pod/state", RunDir: "/run/drover-pod/run", CgroupParent: "/drover-pod-test"}
+}
+
+// newRuntime gives a runtime and a pod that runs that script.
+func newRuntime(t *testing.T, script string) (*Runtime, Spec) {
+	t.Helper()
+	shell(t, "ip netns add drover-pod-test 2>/dev/null || true")
+	// An upper layer can't lie on the tmpfs of another user namespace, and needs a file system with extended attributes.
+	dir, err := os.MkdirTemp("/var/tmp", "drover-pod-test-")
+	require.NoError(t, err)
+	root := filepath.Join(dir, "root")
+	shell(t, "cd %[1]s; mkdir root upper work; mount -t overlay overlay -o lowerdir=/,upperdir=%[1]s/upper,workdir=%[1]s/work root", dir)
+	r, err := Open(testConfig())
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, r.Remove(context.Background(), uid))
+		shell(t, "umount %[1]s/root; rm -rf %[1]s; find /sys/fs/cgroup -depth -name drover-pod-test -type d -exec rmdir {} +", dir)
+		all, err := r.List()
+		require.NoError(t, err)
+		require.Empty(t, all)
+		require.Empty(t, shell(t, "ps -eo args | grep '[c]onmon' || true"))
+		mounts, err := os.ReadFile("/proc/self/mountinfo")
+		require.NoError(t, err)
+		require.False(t, strings.Contains(string(mounts), "drover-pod/"), "a mount is left")
+	})
+	return r, spec(t, root, script, "")
+}
+
+func spec(t *testing.T, root, script, more string) Spec {
+	t.Helper()
+	quoted, err := json.Marshal(script)
+	require.NoError(t, err)
+	m, err := ParseManifest([]byte(fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: tester}
+spec:
+  hostname: inside
+  terminationGracePeriodSeconds: 2
+  containers:
+  - name: main
+    image: host
+    command: [sh, -c, %s]
+    env: [{name: GREETING, value: hello}]
+%s`, quoted, more)))
+	require.NoError(t, err)
+	return Spec{UID: uid, Name: "tester", Manifest: m, Root: root, NetNS: "/run/netns/drover-pod-test"}
+}
+
+func start(t *testing.T, r *Runtime, s Spec) {
+	t.Helper()
+	require.NoError(t, r.Create(limited(t), s))
+	require.NoError(t, r.Start(limited(t), s.UID))
+}
+
+func limited(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func shell(t *testing.T, format string, args ...any) string {
+	t.Helper()
+	script := fmt.Sprintf(format, args...)
+	out, err := exec.Command("sh", "-ec", script).CombinedOutput()
+	require.NoError(t, err, "%s: %s", script, out)
+	return string(out)
+}
+
+// ended follows the pod's log until its end.
+func ended(t *testing.T, r *Runtime) (log string, s Status) {
+	t.Helper()
+	var out bytes.Buffer
+	require.NoError(t, r.Logs(limited(t), uid, true, &out))
+	s, err := r.Status(uid)
+	require.NoError(t, err)
+	require.Equal(t, Exited, s.Phase)
+	return out.String(), s
+}
+
+// logged waits for a text in the pod's log.
+func logged(t *testing.T, r *Runtime, text string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var out bytes.Buffer
+		require.NoError(t, r.Logs(limited(t), uid, false, &out))
+		return strings.Contains(out.String(), text)
+	}, 10*time.Second, 2*time.Millisecond, text)
+}
+
+func TestPodSeesAContainerAndLeavesItsExitCode(t *testing.T) {
+	r, s := newRuntime(t, `
+echo $GREETING from $(hostname); echo to stderr >&2
+test -c /dev/null && echo x > /dev/null && test -d /dev/shm && echo y > /dev/shm/file && test -e /dev/ptmx && echo devices
+grep -q 1 /proc/sys/kernel/pid_max && ! echo 5 2>/dev/null > /proc/sys/kernel/panic && echo read only
+awk 'BEGIN {while (i++ < 20000) printf "a"; print ""}' | tr -d '\n' | wc -c
+awk 'BEGIN {while (i++ < 20000) printf "b"; print ""}'
+exit 3`)
+	_, err := r.Status(uid)
+	require.ErrorIs(t, err, ErrNotFound)
+	require.NoError(t, r.Create(limited(t), s))
+	status, err := r.Status(uid)
+	require.NoError(t, err)
+	require.Equal(t, Created, status.Phase)
+	for range 2 { // a pod that has ended can be started again
+		require.NoError(t, r.Start(limited(t), uid))
+		log, status := ended(t, r)
+		require.Equal(t, 3, status.ExitCode)
+		require.WithinDuration(t, time.Now(), status.Exited, 20*time.Second)
+		for _, want := range []string{"hello from inside\n", "to stderr\n", "devices\n", "read only\n", "20000\n", strings.Repeat("b", 20000) + "\n"} {
+			require.True(t, strings.Contains(log, want), "%.20s", want)
+		}
+	}
+}
+
+func TestLimitsReachTheCgroup(t *testing.T) {
+	r, s := newRuntime(t, "")
+	s = spec(t, s.Root, "sleep 100", "    resources: {limits: {cpu: 500m, memory: 64Mi}}\n")
+	start(t, r, s)
+	limits := shell(t, `cd /sys/fs/cgroup; cat memory%[1]s/memory.limit_in_bytes cpu%[1]s/cpu.cfs_quota_us cpu%[1]s/cpu.shares 2>/dev/null || cat ./%[1]s/memory.max ./%[1]s/cpu.max`, r.cgroup(uid))
+	require.Contains(t, limits, "67108864")
+	require.Contains(t, limits, "50000")
+}
+
+func TestStopIsPoliteThenFirm(t *testing.T) {
+	r, s := newRuntime(t, `trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done`)
+	start(t, r, s)
+	logged(t, r, "up")
+	require.NoError(t, r.Stop(limited(t), uid))
+	_, status := ended(t, r)
+	require.Equal(t, 5, status.ExitCode)
+
+	s = spec(t, s.Root, `trap '' TERM; echo up; while :; do sleep 0.01; done`, "")
+	start(t, r, s)
+	logged(t, r, "up")
+	began := time.Now()
+	require.NoError(t, r.Stop(limited(t), uid))
+	require.InDelta(t, 2, time.Since(began).Seconds(), 1)
+	_, status = ended(t, r)
+	require.Equal(t, 137, status.ExitCode)
+	require.NoError(t, r.Stop(limited(t), uid), "a second time")
+}
+
+func TestFrozenPodDiesWithoutRunning(t *testing.T) {
+	r, s := newRuntime(t, `echo up; i=0; while :; do i=$((i+1)); echo $i > /dev/shm/count; done`)
+	count := func() string {
+		data, err := os.ReadFile(filepath.Join(r.paths(uid).shm(), "count"))
+		require.NoError(t, err)
+		return string(data)
+	}
+	start(t, r, s)
+	logged(t, r, "up")
+	require.Eventually(t, func() bool { _, err := os.Stat(filepath.Join(r.paths(uid).shm(), "count")); return err == nil }, 5*time.Second, time.Millisecond)
+	for range 20 {
+		require.NoError(t, r.Freeze(limited(t), uid))
+		require.NoError(t, r.Freeze(limited(t), uid), "a second time")
+		status, err := r.Status(uid)
+		require.NoError(t, err)
+		require.Equal(t, Frozen, status.Phase)
+		require.NoError(t, r.Thaw(limited(t), uid))
+		require.NoError(t, r.Thaw(limited(t), uid), "a second time")
+	}
+	before := count()
+	require.Eventually(t, func() bool { return count() != before }, 5*time.Second, time.Millisecond, "it runs again")
+	require.NoError(t, r.Freeze(limited(t), uid))
+	before = count()
+	require.NoError(t, r.Kill(limited(t), uid))
+	require.Equal(t, before, count(), "it ran after it was frozen")
+	_, status := ended(t, r)
+	require.Equal(t, 137, status.ExitCode)
+	require.NoFileExists(t, r.paths(uid).runc)
+	require.NoDirExists(t, r.Freezer(uid).Path())
+}
+
+func TestPodOutlivesItsAgent(t *testing.T) {
+	r, s := newRuntime(t, `i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.02; done`)
+	data, err := json.Marshal(s)
+	require.NoError(t, err)
+	cmd := reexec("agent", nil)
+	cmd.Env = append(cmd.Env, specVariable+"="+string(data), "NOTIFY_SOCKET=/run/nowhere")
+	cmd.Stdout = nil
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line, _ := bufio.NewReader(out).ReadString('\n')
+	require.Equal(t, "started <nil>\n", line)
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+
+	all, err := r.List()
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.Equal(t, Running, all[0].Phase)
+	require.Equal(t, "tester", all[0].Name)
+	var before bytes.Buffer
+	require.NoError(t, r.Logs(limited(t), uid, false, &before))
+	ticks := strings.Count(before.String(), "tick")
+	logged(t, r, fmt.Sprintf("tick %d\n", ticks+10))
+	for _, pid := range []int{r.monitorPid(uid), all[0].Pid} {
+		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		require.NoError(t, err)
+		require.NotContains(t, string(environ), "NOTIFY_SOCKET")
+	}
+	require.NoError(t, r.Kill(limited(t), uid))
+	_, status := ended(t, r)
+	require.Equal(t, 137, status.ExitCode)
+}
+
+func TestPodThatCannotStartSaysWhyAndLeavesNothing(t *testing.T) {
+	r, s := newRuntime(t, "")
+	m := *s.Manifest
+	m.pod.Spec.Containers[0].Command = []string{"no-such-program"}
+	s.Manifest = &m
+	require.NoError(t, r.Create(limited(t), s))
+	err := r.Start(limited(t), uid)
+	require.ErrorContains(t, err, "no-such-program")
+	require.NoError(t, r.Kill(limited(t), uid))
+	require.NoDirExists(t, r.Freezer(uid).Path())
+	require.NoDirExists(t, r.paths(uid).runc)
+
+	s.NetNS = "/run/netns/none"
+	require.NoError(t, r.Create(limited(t), s))
+	require.Error(t, r.Start(limited(t), uid))
+	s.UID = "../evil"
+	require.ErrorContains(t, r.Create(limited(t), s), "can't be a container's id")
+}
+
+func TestPodWithoutItsMonitorIsFoundAndKilled(t *testing.T) {
+	r, s := newRuntime(t, `trap '' PIPE; while :; do sleep 0.05; done`)
+	start(t, r, s)
+	shell(t, "kill -9 %d", r.monitorPid(uid))
+	status, err := r.Status(uid)
+	require.NoError(t, err)
+	require.Equal(t, Running, status.Phase)
+	require.NoError(t, r.Kill(limited(t), uid))
+	status, err = r.Status(uid)
+	require.NoError(t, err)
+	require.Equal(t, Exited, status.Phase)
+	require.Equal(t, 137, status.ExitCode)
+}
+
+func TestCheckpointAndRestoreSayWhatIsNeeded(t *testing.T) {
+	r, s := newRuntime(t, `sleep 100`)
+	require.NoError(t, r.Create(limited(t), s))
+	_, err := r.Checkpoint(uid)
+	require.Error(t, err, "it doesn't run")
+	require.NoError(t, r.Start(limited(t), uid))
+	c, err := r.Checkpoint(uid)
+	require.NoError(t, err)
+	require.Equal(t, s.Root, c.Root)
+	require.Len(t, c.Descriptors, 3)
+	require.Contains(t, c.Descriptors[1], "pipe:")
+	for _, path := range maskedFiles() {
+		if _, err := os.Stat(path); err == nil {
+			require.Equal(t, "/dev/null", c.External[path])
+		}
+	}
+	require.DirExists(t, c.Tmpfs["/dev/shm"])
+	require.DirExists(t, c.Freezer.Path())
+	_, err = r.Restore(limited(t), s)
+	require.ErrorContains(t, err, "runs here already")
+	require.NoError(t, r.Kill(limited(t), uid))
+	restore, err := r.Restore(limited(t), s)
+	require.NoError(t, err)
+	require.Contains(t, restore.Command, uid)
+}
