@@ -23,7 +23,7 @@ func (q Queues) settled() bool { return q.Unread == 0 && q.Unsent == 0 }
 // tcpListen is the state of a listening socket (net/tcp_states.h); its queue counts connections, not bytes.
 const tcpListen = 10
 
-// drainPoll is the pause between two looks at the sockets; one look takes some 0.1 ms.
+// drainPoll is the pause between two looks at the sockets; one look takes up to 0.5 ms (it walks the hash tables of all connections).
 const drainPoll = 200 * time.Microsecond
 
 // Drain lets the running pod empty its sockets, whose traffic Divert leads away by now, and returns what is left in them: after
