@@ -33,14 +33,17 @@ func (r *Router) Cutover(uid, node string) (*Cutover, error) {
 		return nil, fmt.Errorf("moving pod %s: node %q is no peer of %s", uid, node, r.cfg.Node)
 	}
 	c := &Cutover{r: r, ep: ep, target: target}
-	return c, ep.use(func() error {
+	err = ep.use(func() error {
 		link, err := ep.eth0()
-		if err != nil {
-			return fmt.Errorf("pod %s: %w", uid, err)
+		if err == nil {
+			c.eth0 = link.Attrs().Index
 		}
-		c.eth0 = link.Attrs().Index
-		return nil
+		return err
 	})
+	if err != nil {
+		return nil, fmt.Errorf("moving pod %s: %w", uid, err)
+	}
+	return c, nil
 }
 
 // Divert sends on to the target what this host has or gets for the pod. It lasts until Undivert, also beyond Close, this

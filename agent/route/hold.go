@@ -24,7 +24,8 @@ func (r *Router) Hold(uid string) error {
 	})
 }
 
-// Release hands the queue to the pod, and then lets packets pass; none is lost, and they stay in order. A neighbour's queue
+// Release hands the queue to the pod, and then lets packets pass; none is lost, and they stay in order
+// as far as the kernel's queues per CPU keep it. A neighbour's queue
 // alone would not keep it: packets that come while the kernel works it off overtake it. So they go to the queue of a second
 // neighbour meanwhile, then to a third's, each shorter than the one before, until the last holds a packet or none.
 // A pod that isn't held stays as it is.

@@ -121,6 +121,11 @@ func (w *world) attach(name string, i int) *place {
 		require.NoError(w.t, end.p.nl.AddrAdd(link, &netlink.Addr{IPNet: prefixOf(addr)}))
 		require.NoError(w.t, end.p.nl.LinkSetUp(link))
 	}
+	for end, device := range map[*place]string{w.wan: veth.Name, p: "wan"} {
+		link, err := end.nl.LinkByName(device)
+		require.NoError(w.t, err)
+		require.NoError(w.t, running(end.nl, link.Attrs().Index))
+	}
 	p.route("0.0.0.0/0", fmt.Sprintf("10.77.%d.254", i))
 	return p
 }

@@ -101,6 +101,10 @@ func TestSetRepairs(t *testing.T) {
 			for i, s := range m.sites {
 				healthy[i] = s.dump()
 				harm(s)
+				if s != m.nyc { // also by an agent that was away
+					require.NoError(t, s.r.Close())
+					s.open()
+				}
 				s.set(m.desired(m.owner("ams")))
 				if name != "the device" { // its index differs
 					require.Equal(t, healthy[i], s.dump(), s.name)

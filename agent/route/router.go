@@ -172,7 +172,7 @@ func (r *Router) Teardown(ctx context.Context) error {
 	}
 	errs = append(errs, r.removeHalves())
 	r.mu.Lock()
-	r.desired, r.overlay, r.sentOn = index{}, 0, map[netip.Addr]netip.Addr{}
+	r.desired, r.overlay, r.mtu, r.sentOn = index{}, 0, 0, map[netip.Addr]netip.Addr{}
 	r.mu.Unlock()
 	errs = append(errs, r.removeRules(), r.removeRoutes(), r.removeOverlay())
 	return errors.Join(errs...)
