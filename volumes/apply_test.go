@@ -30,6 +30,9 @@ func snapshotOf(t testing.TB, base []byte, frames ...func(*frameWriter) error) [
 }
 
 func entryFrame(e entry) func(*frameWriter) error {
+	if e.uid == 0 {
+		e.uid, e.gid = uint32(os.Getuid()), uint32(os.Getgid())
+	}
 	return func(w *frameWriter) error { return w.frame(frameEntry, e.encode(nil)) }
 }
 
@@ -141,6 +144,15 @@ func TestASnapshotContinuesOnlyTheOneBefore(t *testing.T) {
 	require.Error(t, Apply(t.Context(), bytes.NewReader(third.Bytes()), to))
 	ship(t, from, to, Manifest{}, nil)
 	requireSameTree(t, from, to)
+}
+
+func TestADeletedDirectoryComesBack(t *testing.T) {
+	upper := filepath.Join(t.TempDir(), "upper")
+	require.NoError(t, os.MkdirAll(filepath.Join(upper, "d/x"), 0o755))
+	require.NoError(t, Apply(t.Context(), bytes.NewReader(snapshotOf(t, make([]byte, 32),
+		rawFrame(frameDeleted, "d/x"), rawFrame(frameDeleted, "d"), rawFrame(frameDeleted, "d/x"),
+		entryFrame(entry{path: "d", mode: unix.S_IFDIR | 0o755}), entryFrame(entry{path: "d/y", mode: unix.S_IFREG | 0o644}))), upper))
+	require.FileExists(t, filepath.Join(upper, "d/y"))
 }
 
 func TestPackAndApplyStopWithTheirContext(t *testing.T) {

@@ -19,7 +19,9 @@
 //
 // [Scan], [Pack] and [Apply] make the writable directory of an overlay at one node equal to that at another, in
 // rounds: each round ships only what changed since the one before, and a round with nothing running makes them equal.
-// The format is described in stream.go.
+// The format is described in stream.go. A move goes so: the target calls [Store.Prepare]; the source calls [SyncFS]
+// and Pack, the target Apply, as often as it is worth it; then once more with the pod frozen; the target calls
+// SyncFS and [Store.Mount].
 //
 // # What a tar may do here
 //

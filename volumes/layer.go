@@ -63,8 +63,8 @@ func (s *Store) load(ctx context.Context, name string, tarball io.Reader) (Image
 	return image, err
 }
 
-// Import takes in a layer as Export wrote it; it becomes visible only if it has the digest. If the layer is here
-// already, Import returns without reading. On an error nothing has changed.
+// Import takes in a layer as Export wrote it, which it reads to its end; it becomes visible only if it has the
+// digest. If the layer is here already, Import returns without reading. On an error nothing has changed.
 func (s *Store) Import(ctx context.Context, digest state.Digest, blob io.Reader) error {
 	if s.Has(digest) {
 		return nil

@@ -101,6 +101,22 @@ func TestAPodsFilesMoveTwice(t *testing.T) {
 	}
 }
 
+func TestAWhiteoutIsShippedOnce(t *testing.T) {
+	needRoot(t)
+	s := newStore(t)
+	image, err := s.Load(t.Context(), "x", bytes.NewReader(tarOf(t, regular("a", ""), regular("b", ""), regular("c", ""))))
+	require.NoError(t, err)
+	root, to := mounted(t, s, "pod", []state.Digest{image.Digest}), t.TempDir()
+	run(t, root.Path, "rm a b")
+	settle(t)
+	known, _ := ship(t, root.Upper, to, Manifest{}, nil)
+	run(t, root.Path, "rm c") // one more name of the inode that all whiteouts share
+	settle(t)
+	_, stats := ship(t, root.Upper, to, known, nil)
+	require.Equal(t, 2, stats.Shipped, "c, and the root that it is in")
+	requireSameTree(t, root.Upper, to)
+}
+
 func run(t testing.TB, dir, script string) {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", script)

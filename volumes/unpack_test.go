@@ -28,6 +28,7 @@ func TestUnsafeEntriesAreRefusedByName(t *testing.T) {
 		"through a link":         {[]tarFile{directory("etc"), symlink("etc/x", outside), regular("etc/x/passwd", "x")}, `layer entry "etc/x/passwd" would land outside its root: etc/x is a symbolic link`},
 		"through a link inside":  {[]tarFile{directory("etc"), symlink("lib", "etc"), regular("lib/passwd", "x")}, `layer entry "lib/passwd" would land outside its root: lib is a symbolic link`},
 		"directory in a link":    {[]tarFile{symlink("a", outside), directory("a/b/c")}, `layer entry "a/b/c" would land outside its root: a is a symbolic link`},
+		"where a directory was":  {[]tarFile{directory("c"), regular("c/x", "x"), symlink("c", outside), regular("c/y", "y")}, `layer entry "c/y" would land outside its root: c is a symbolic link`},
 		"through a file":         {[]tarFile{regular("a", "x"), regular("a/b", "x")}, `layer entry "a/b" has no place: a is not a directory`},
 		"link to outside":        {[]tarFile{hardLink("x", "../../etc/passwd")}, `layer entry "x" is a hard link to "../../etc/passwd", which lies outside its root`},
 		"link to absolute":       {[]tarFile{hardLink("x", "/etc/passwd")}, `layer entry "x" is a hard link to "etc/passwd", which is no file of this layer`},
