@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -69,6 +68,10 @@ func (c *cli) migrate(ctx context.Context, client *api.Client, pod, to string) e
 		select {
 		case err := <-moved:
 			shown.clear()
+			if err != nil && ctx.Err() != nil {
+				fmt.Fprintf(c.err, "drover: left; drover pod get %s shows where it runs\n", pod)
+				return errInterrupted
+			}
 			if err != nil {
 				return err
 			}
@@ -79,10 +82,8 @@ func (c *cli) migrate(ctx context.Context, client *api.Client, pod, to string) e
 		case <-signals:
 			if cancelled {
 				leave()
-				_ = <-moved // the call was left, nothing more
 				cancelling.Wait()
-				fmt.Fprintf(c.err, "drover: left; drover pod get %s shows where it runs\n", pod)
-				return errInterrupted
+				continue
 			}
 			cancelled = true
 			fmt.Fprintln(c.err, "drover: cancelling; Ctrl-C again leaves without waiting")
@@ -94,18 +95,34 @@ func (c *cli) migrate(ctx context.Context, client *api.Client, pod, to string) e
 // cancelPatience is how long a cancellation may take: the other node may be unreachable, and the quorum slow.
 const cancelPatience = 2 * time.Minute
 
-// cancel asks for a move to be undone, and says if it is too late. How it ends is for the move's own answer to say.
+// cancelRetry is how often a move is asked for that its source doesn't know yet.
+const cancelRetry = 100 * time.Millisecond
+
+// cancel asks for a move to be undone, and says if it is too late. How it ends is for the move's own answer to say, which
+// ends ctx.
 func (c *cli) cancel(ctx context.Context, client *api.Client, pod string) {
 	ctx, done := context.WithTimeout(ctx, cancelPatience)
 	defer done()
-	_, err := client.CancelMigration(ctx, pod)
-	if err == nil || ctx.Err() != nil {
-		return
+	retry := time.NewTicker(cancelRetry)
+	defer retry.Stop()
+	for {
+		_, err := client.CancelMigration(ctx, pod)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		switch api.AsError(err).Code {
+		case api.NotFound: // it is only about to begin
+		case api.FailedPrecondition:
+			fmt.Fprintln(c.err, "drover: too late to cancel:", err)
+			return
+		default:
+			fmt.Fprintln(c.err, "drover: could not cancel:", err)
+			return
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			return
+		}
 	}
-	e, ok := errors.AsType[*api.Error](err)
-	if ok && (e.Code == api.FailedPrecondition || e.Code == api.NotFound) {
-		fmt.Fprintln(c.err, "drover: too late to cancel:", e.Why)
-		return
-	}
-	fmt.Fprintln(c.err, "drover: could not cancel:", err)
 }

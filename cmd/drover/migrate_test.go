@@ -119,6 +119,19 @@ func TestTooLateToCancel(t *testing.T) {
 	assert.Contains(t, c.stdout.String(), "redis runs on fra.")
 }
 
+func TestInterruptBeforeTheSourceKnowsTheMove(t *testing.T) {
+	asked := 0
+	m := interruptible{onCancel: func(m *interruptible) (api.Migration, error) {
+		if asked++; asked < 3 {
+			return api.Migration{}, api.Errorf(api.NotFound, "", "no move of redis goes on")
+		}
+		close(m.undo)
+		return api.Migration{Phase: api.MigrationAborted}, nil
+	}}
+	_, code := m.run(t, 1)
+	assert.Equal(t, exitAborted, code)
+}
+
 func TestFailedCancelDecidesNothing(t *testing.T) {
 	m := interruptible{onCancel: func(m *interruptible) (api.Migration, error) {
 		close(m.undo)
