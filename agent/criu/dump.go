@@ -230,6 +230,8 @@ func dumpRequest(o DumpOptions) (*rpc.CriuOpts, []*os.File, error) {
 		LogLevel: new(int32(2)), LogFile: new(dumpLog), NotifyScripts: new(true),
 		Pid: new(int32(o.Pid)), Root: new(o.Root), LeaveRunning: new(true), FreezeCgroup: new(o.Freezer.Path()),
 		TcpEstablished: new(true), FileLocks: new(true), OrphanPtsMaster: new(true), EvasiveDevices: new(true),
+		// A file that is open and deleted goes along; CRIU's own limit is 1 MiB. An inotify watch is found by its path.
+		GhostLimit: new(uint32(1 << 30)), ForceIrmap: new(true),
 		NetworkLock: &lock, ManageCgroups: new(false), ManageCgroupsMode: &cgroups,
 		External: []string{fmt.Sprintf("net[%d]:%s", netns.Ino, externalNet)},
 	}

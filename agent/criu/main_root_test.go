@@ -15,6 +15,9 @@ import (
 // roleVariable says what else than tests this binary is started for.
 const roleVariable = "DROVER_CRIU_TEST_ROLE"
 
+// nameVariable tells tests that run at the same time apart: in cgroups and on disk, which they share.
+const nameVariable = "DROVER_CRIU_TEST_NAME"
+
 // TestMain runs the tests in namespaces of their own: a /run on tmpfs, as CRIU and runc expect, a network without anything,
 // and process ids that end with the tests, whatever became of them.
 func TestMain(m *testing.M) {
@@ -37,9 +40,17 @@ func isolate() int {
 		fmt.Println("needs root: run make test")
 		return 1
 	}
-	return exitCode(reexec("init", &unix.SysProcAttr{
+	name := fmt.Sprintf("drover-criu-%d", os.Getpid())
+	os.Setenv(nameVariable, name)
+	code := exitCode(reexec("init", &unix.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL,
 	}).Run())
+	sweep := fmt.Sprintf("rm -rf /var/tmp/%[1]s; find /sys/fs/cgroup -depth -path '*/%[1]s*' -type d -exec rmdir {} +", name)
+	if out, err := exec.Command("sh", "-c", sweep).CombinedOutput(); err != nil {
+		fmt.Println("the tests left something:", err, string(out))
+		return 1
+	}
+	return code
 }
 
 // initProcess is process 1: it reaps.

@@ -69,9 +69,7 @@ func (f Features) Usable() error {
 // Probe finds out what CRIU and the kernel can do here. program is CRIU, found in PATH when empty. The error says that CRIU
 // can't be run at all.
 func Probe(ctx context.Context, program string) (Features, error) {
-	if program == "" {
-		program = "criu"
-	}
+	program = named(program)
 	var f Features
 	out, err := probe(ctx, program, "--version")
 	if err == nil {

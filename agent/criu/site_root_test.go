@@ -36,13 +36,12 @@ func newSites(t *testing.T) (*site, *site) {
 	for i, name := range []string{"a", "b"} {
 		s := &site{name: name, dir: filepath.Join("/run/drover-criu", name)}
 		sites[i] = s
-		shell(t, "mkdir -p %[1]s/bundle %[1]s/exits %[1]s/shm /var/tmp/drover-criu/%[2]s; mount -t tmpfs shm %[1]s/shm", s.dir, name)
+		shell(t, "mkdir -p %[1]s/bundle %[1]s/exits %[1]s/shm %[2]s; mount -t tmpfs shm %[1]s/shm", s.dir, s.disk())
 		t.Cleanup(func() {
 			s.end(t)
-			shell(t, "umount %[1]s/root || true; umount %[1]s/shm; rm -rf %[1]s; rm -rf /var/tmp/drover-criu/%[2]s", s.dir, name)
+			shell(t, "umount %[1]s/root || true; umount %[1]s/shm; rm -rf %[1]s; rm -rf %[2]s", s.dir, s.disk())
 			shell(t, "ip netns del %s 2>/dev/null || true", s.netns())
-			shell(t, "find /sys/fs/cgroup -depth -path '*/drover-criu-test/%[1]s*' -type d -exec rmdir {} +", name)
-			shell(t, "find /sys/fs/cgroup -depth -name drover-criu-test -type d -exec rmdir {} + 2>/dev/null || true")
+			shell(t, "find /sys/fs/cgroup -depth -path '*%s' -type d -exec rmdir {} +", s.cgroup())
 		})
 		s.mount(t)
 	}
@@ -50,7 +49,11 @@ func newSites(t *testing.T) (*site, *site) {
 }
 
 func (s *site) netns() string  { return "drover-criu-" + s.name }
-func (s *site) cgroup() string { return "/drover-criu-test/" + s.name }
+func (s *site) cgroup() string { return "/" + os.Getenv(nameVariable) + "/" + s.name }
+
+// disk is for what can't lie on a tmpfs: an overlay's upper layer.
+func (s *site) disk() string { return filepath.Join("/var/tmp", os.Getenv(nameVariable), s.name) }
+
 func (s *site) freezer() testFreezer {
 	return testFreezer(filepath.Join("/sys/fs/cgroup/freezer", s.cgroup()))
 }
@@ -58,8 +61,8 @@ func (s *site) freezer() testFreezer {
 // mount makes the root file system: the host's own, which has all libraries, below an upper layer with our program.
 func (s *site) mount(t *testing.T) {
 	shell(t, `umount %[1]s/root 2>/dev/null || true
-d=/var/tmp/drover-criu/%[2]s; mkdir -p $d/upper $d/work %[1]s/root
-mount -t overlay overlay -o lowerdir=/,upperdir=$d/upper,workdir=$d/work %[1]s/root`, s.dir, s.name)
+d=%[2]s; mkdir -p $d/upper $d/work %[1]s/root
+mount -t overlay overlay -o lowerdir=/,upperdir=$d/upper,workdir=$d/work %[1]s/root`, s.dir, s.disk())
 }
 
 // connect makes the pod's network namespace anew: sockets of a pod that was here linger in the old one.
@@ -125,7 +128,7 @@ func (s *site) start(t *testing.T) *client {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	shell(t, "cp %s /var/tmp/drover-criu/%s/upper/pod", self, s.name)
+	shell(t, "cp %s %s/upper/pod", self, s.disk())
 	s.mount(t)
 	s.connect(t)
 	s.bundle(t)
@@ -169,7 +172,7 @@ func (s *site) dump(t *testing.T) DumpOptions {
 func (s *site) prepare(t *testing.T, from *site, images string) RestoreOptions {
 	t.Helper()
 	s.end(t)
-	shell(t, "umount %[1]s/root; rm -rf /var/tmp/drover-criu/%[2]s; mkdir -p /var/tmp/drover-criu/%[2]s; cp -a /var/tmp/drover-criu/%[3]s/upper /var/tmp/drover-criu/%[2]s/", s.dir, s.name, from.name)
+	shell(t, "umount %[1]s/root; rm -rf %[2]s; mkdir -p %[2]s; cp -a %[3]s/upper %[2]s/", s.dir, s.disk(), from.disk())
 	shell(t, "umount %[1]s/shm; mount -t tmpfs shm %[1]s/shm", s.dir)
 	s.mount(t)
 	s.connect(t)

@@ -37,10 +37,7 @@ func startSwrk(program string) (*swrk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting CRIU: %w", err)
 	}
-	if program == "" {
-		program = "criu"
-	}
-	cmd := exec.Command(program, "swrk", "3")
+	cmd := exec.Command(named(program), "swrk", "3")
 	cmd.Dir = "/"
 	cmd.Env = environment()
 	cmd.ExtraFiles = []*os.File{theirs}

@@ -18,10 +18,10 @@ func TestFreezerOfBothVersions(t *testing.T) {
 	v2 := "/sys/fs/cgroup"
 	freezers := map[string]Freezer{}
 	if !unified(v2) {
-		freezers["v1"] = Freezer{dir: "/sys/fs/cgroup/freezer/drover-pod-freezer"}
+		freezers["v1"] = Freezer{dir: filepath.Join("/sys/fs/cgroup/freezer", os.Getenv(nameVariable)+"-freezer")}
 		v2 += "/unified"
 	}
-	freezers["v2"] = Freezer{dir: filepath.Join(v2, "drover-pod-freezer"), v2: true}
+	freezers["v2"] = Freezer{dir: filepath.Join(v2, os.Getenv(nameVariable)+"-freezer"), v2: true}
 	for name, f := range freezers {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, os.Mkdir(f.dir, 0o755))

@@ -17,6 +17,9 @@ import (
 // roleVariable says what else than tests this binary is started for.
 const roleVariable = "DROVER_POD_TEST_ROLE"
 
+// nameVariable tells tests that run at the same time apart in cgroups, which they share.
+const nameVariable = "DROVER_POD_TEST_NAME"
+
 // TestMain runs the tests in namespaces of their own: whatever becomes of them, nothing of them is left.
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleVariable) {
@@ -36,6 +39,7 @@ func isolate() int {
 		fmt.Println("needs root: run make test")
 		return 1
 	}
+	os.Setenv(nameVariable, fmt.Sprintf("drover-pod-%d", os.Getpid()))
 	err := reexec("init", &unix.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL,
 	}).Run()

@@ -21,7 +21,7 @@ import (
 const uid = "drover-pod-test"
 
 func testConfig() Config {
-	return Config{StateDir: "/run/drover-pod/state", RunDir: "/run/drover-pod/run", CgroupParent: "/drover-pod-test"}
+	return Config{StateDir: "/run/drover-pod/state", RunDir: "/run/drover-pod/run", CgroupParent: "/" + os.Getenv(nameVariable)}
 }
 
 // newRuntime gives a runtime and a pod that runs that script.
@@ -37,7 +37,7 @@ func newRuntime(t *testing.T, script string) (*Runtime, Spec) {
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, r.Remove(context.Background(), uid))
-		shell(t, "umount %[1]s/root; rm -rf %[1]s; find /sys/fs/cgroup -depth -name drover-pod-test -type d -exec rmdir {} +", dir)
+		shell(t, "umount %[1]s/root; rm -rf %[1]s; find /sys/fs/cgroup -depth -name %[2]s -type d -exec rmdir {} +", dir, os.Getenv(nameVariable))
 		all, err := r.List()
 		require.NoError(t, err)
 		require.Empty(t, all)
@@ -153,9 +153,9 @@ func TestStopIsPoliteThenFirm(t *testing.T) {
 	_, status := ended(t, r)
 	require.Equal(t, 5, status.ExitCode)
 
-	s = spec(t, s.Root, `trap '' TERM; echo up; while :; do sleep 0.01; done`, "")
+	s = spec(t, s.Root, `trap '' TERM; echo deaf; while :; do sleep 0.01; done`, "")
 	start(t, r, s)
-	logged(t, r, "up")
+	logged(t, r, "deaf") // after what the first run had logged
 	began := time.Now()
 	require.NoError(t, r.Stop(limited(t), uid))
 	require.InDelta(t, 2, time.Since(began).Seconds(), 1)
