@@ -28,7 +28,7 @@ type Pods interface {
 	// RunPod creates a pod from a v1 Pod (YAML or JSON) on the node, "" meaning any, and returns it when it runs.
 	RunPod(ctx context.Context, manifest []byte, node string) (Pod, error)
 	// ListPods returns all pods of the mesh, or those of the asked node only. A backend needs to know the phase of its
-	// own only; it says PodUnknown of others.
+	// own only; it says PodUnknown of others. The caller owns the slice.
 	ListPods(ctx context.Context, local bool) ([]Pod, error)
 	// GetPod returns a pod with its manifest; of one that another node owns, what the committed state says.
 	GetPod(ctx context.Context, name string) (Pod, error)
