@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/drover-mesh/drover/test/wan"
 )
 
@@ -40,7 +42,7 @@ func RunRouter(ctx context.Context, dir string, log *slog.Logger) error {
 		site, err := l.connect(s, i == 0)
 		if err != nil {
 			for _, opened := range sites {
-				opened.Device.Close() //nolint:errcheck // the process ends
+				unix.Close(opened.Device) //nolint:errcheck // the process ends
 			}
 			return err
 		}

@@ -9,42 +9,28 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
-// device is a TUN device in memory.
-type device struct {
-	out    chan []byte // what the site sends
-	in     chan []byte // what it receives
-	closed chan struct{}
-	once   sync.Once
+// newDevice returns both ends of what serves as a TUN device: the router's and the site's.
+func newDevice(t *testing.T) (router int, site *os.File) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	require.NoError(t, unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_SNDBUF, 8<<20))
+	site = os.NewFile(uintptr(fds[1]), "site")
+	t.Cleanup(func() { site.Close() })
+	return fds[0], site
 }
 
-func newDevice() *device {
-	return &device{out: make(chan []byte), in: make(chan []byte, 1<<16), closed: make(chan struct{})}
-}
-
-func (d *device) Read(p []byte) (int, error) {
-	select {
-	case b := <-d.out:
-		return copy(p, b), nil
-	case <-d.closed:
-		return 0, os.ErrClosed
-	}
-}
-
-func (d *device) Write(p []byte) (int, error) {
-	d.in <- append([]byte(nil), p...)
-	return len(p), nil
-}
-
-func (d *device) Close() error {
-	d.once.Do(func() { close(d.closed) })
-	return nil
+func send(t *testing.T, site *os.File, packet []byte) {
+	t.Helper()
+	_, err := site.Write(packet)
+	require.NoError(t, err)
 }
 
 // ipv4 is a packet from nobody to dst with a sequence number in its identification field.
@@ -56,12 +42,14 @@ func ipv4(dst string, size, sequence int) []byte {
 	return b
 }
 
-func newTestRouter(t *testing.T, c Conditions) (*Router, map[string]*device) {
+func newTestRouter(t *testing.T, c Conditions) (*Router, map[string]*os.File) {
 	t.Helper()
-	devices := map[string]*device{"a": newDevice(), "b": newDevice(), "c": newDevice()}
+	devices := make(map[string]*os.File)
 	var sites []Site
 	for i, name := range []string{"a", "b", "c"} {
-		sites = append(sites, Site{Name: name, Device: devices[name], Prefixes: []netip.Prefix{
+		device, site := newDevice(t)
+		devices[name] = site
+		sites = append(sites, Site{Name: name, Device: device, Prefixes: []netip.Prefix{
 			netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, byte(i + 1), 0}), 24),
 			netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 15: byte(i + 1)}), 128),
 		}})
@@ -72,15 +60,13 @@ func newTestRouter(t *testing.T, c Conditions) (*Router, map[string]*device) {
 	return r, devices
 }
 
-func receive(t *testing.T, d *device) []byte {
+func receive(t *testing.T, site *os.File) []byte {
 	t.Helper()
-	select {
-	case b := <-d.in:
-		return b
-	case <-time.After(5 * time.Second):
-		require.FailNow(t, "no packet came")
-		return nil
-	}
+	require.NoError(t, site.SetReadDeadline(time.Now().Add(5*time.Second)))
+	b := make([]byte, 2*maxPacket)
+	n, err := site.Read(b)
+	require.NoError(t, err, "no packet came")
+	return b[:n]
 }
 
 func link(t *testing.T, links []LinkStatus, from, to string) LinkStatus {
@@ -99,11 +85,11 @@ func TestRouterRoutesByDestination(t *testing.T) {
 	v6 := make([]byte, 60)
 	v6[0] = 0x60
 	copy(v6[24:], netip.MustParseAddr("fd00::3").AsSlice())
-	for _, garbage := range [][]byte{{}, {0x45}, make([]byte, 100), ipv4("192.0.2.1", 20, 0), ipv4("10.77.1.9", 20, 0)} {
-		devices["a"].out <- garbage
+	for _, garbage := range [][]byte{{0}, {0x45}, make([]byte, 100), ipv4("192.0.2.1", 20, 0), ipv4("10.77.1.9", 20, 0)} {
+		send(t, devices["a"], garbage)
 	}
-	devices["a"].out <- ipv4("10.77.2.1", 100, 7)
-	devices["a"].out <- v6
+	send(t, devices["a"], ipv4("10.77.2.1", 100, 7))
+	send(t, devices["a"], v6)
 	require.Equal(t, ipv4("10.77.2.1", 100, 7), receive(t, devices["b"]))
 	require.Equal(t, v6, receive(t, devices["c"]))
 	require.Equal(t, Count{1, 100}, link(t, r.Links(), "a", "b").Counters.Delivered)
@@ -116,9 +102,9 @@ func TestRouterKeepsOrderAndTime(t *testing.T) {
 	const n = 1000 // 1000 bytes take 100 us: 100 ms in all
 	start := time.Now()
 	for i := range n {
-		devices["a"].out <- ipv4("10.77.2.1", 1000, i)
+		send(t, devices["a"], ipv4("10.77.2.1", 1000, i))
 		if i%100 == 99 { // another sender to the same site
-			devices["c"].out <- ipv4("10.77.2.2", 1000, i)
+			send(t, devices["c"], ipv4("10.77.2.2", 1000, i))
 		}
 	}
 	next := 0
@@ -135,20 +121,20 @@ func TestRouterKeepsOrderAndTime(t *testing.T) {
 
 func TestRouterCutsOneDirectionAndWhatIsOnItsWay(t *testing.T) {
 	r, devices := newTestRouter(t, Conditions{Delay: time.Minute})
-	devices["a"].out <- ipv4("10.77.2.1", 100, 1)
-	devices["a"].out <- ipv4("10.77.2.1", 100, 2)
-	devices["b"].out <- ipv4("10.77.1.1", 100, 3)
+	send(t, devices["a"], ipv4("10.77.2.1", 100, 1))
+	send(t, devices["a"], ipv4("10.77.2.1", 100, 2))
+	send(t, devices["b"], ipv4("10.77.1.1", 100, 3))
 	require.Eventually(t, func() bool {
 		return link(t, r.Links(), "a", "b").Counters.Sent.Packets == 2 && link(t, r.Links(), "b", "a").Counters.Sent.Packets == 1
 	}, 5*time.Second, ms)
 	cut, none := true, time.Duration(0)
 	require.NoError(t, r.Change("a", "b", Change{Cut: &cut, Delay: &none}))
-	devices["a"].out <- ipv4("10.77.2.1", 50, 4)
+	send(t, devices["a"], ipv4("10.77.2.1", 50, 4))
 	require.Eventually(t, func() bool { return link(t, r.Links(), "a", "b").Counters.Cut == Count{3, 250} }, 5*time.Second, ms)
 	require.EqualValues(t, 1, link(t, r.Links(), "b", "a").Counters.InFlight())
 	cut = false
 	require.NoError(t, r.Change("a", "b", Change{Cut: &cut}))
-	devices["a"].out <- ipv4("10.77.2.1", 100, 5)
+	send(t, devices["a"], ipv4("10.77.2.1", 100, 5))
 	require.EqualValues(t, 5, receive(t, devices["b"])[5], "nothing of the time before comes late")
 }
 
@@ -158,7 +144,9 @@ func TestRouterRefusesWhatItCannotDo(t *testing.T) {
 	require.ErrorContains(t, r.Change("a", "a", Change{}), "no link to itself")
 	loss := 2.0
 	require.ErrorContains(t, r.Change("a", "b", Change{Loss: &loss}), "loss 2")
-	_, err := NewRouter(Config{}, []Site{{Name: "a", Device: newDevice()}, {Name: "a", Device: newDevice()}})
+	one, _ := newDevice(t)
+	two, _ := newDevice(t)
+	_, err := NewRouter(Config{}, []Site{{Name: "a", Device: one}, {Name: "a", Device: two}})
 	require.ErrorContains(t, err, "given twice")
 }
 
@@ -184,4 +172,14 @@ func TestControl(t *testing.T) {
 
 	_, err = NewClient(filepath.Join(t.TempDir(), "none")).Links(context.Background())
 	require.ErrorContains(t, err, "asking the WAN router")
+}
+
+func TestRouterOutlivesADeviceThatFails(t *testing.T) {
+	_, devices := newTestRouter(t, Conditions{})
+	require.NoError(t, devices["c"].Close())
+	send(t, devices["a"], ipv4("10.77.3.1", 100, 1)) // to nobody
+	for i := range 10 {
+		send(t, devices["a"], ipv4("10.77.2.1", 100, i))
+		require.EqualValues(t, i, receive(t, devices["b"])[5])
+	}
 }

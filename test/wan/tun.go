@@ -1,10 +1,10 @@
 package wan
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
 
 	"github.com/vishvananda/netlink"
@@ -25,45 +25,45 @@ type Device struct {
 	Routes    []netip.Prefix // what lies behind the WAN
 }
 
-// OpenDevice makes the device, up, with its addresses and routes, and returns its end of it. The
-// device vanishes when the file is closed or the process ends. The file keeps the namespace alive.
-func OpenDevice(d Device) (*os.File, error) {
+// OpenDevice makes the device, up, with its addresses and routes, and returns its end of it, a
+// non-blocking file descriptor that the caller owns. The device vanishes when that is closed or the
+// process ends; until then it keeps the namespace alive.
+func OpenDevice(d Device) (fd int, err error) {
 	if d.MTU > maxPacket {
-		return nil, fmt.Errorf("MTU %d of %s: want at most %d", d.MTU, d.Name, maxPacket)
+		return -1, fmt.Errorf("MTU %d of %s: want at most %d", d.MTU, d.Name, maxPacket)
 	}
 	ns, err := netns.GetFromPath(d.NetNS)
 	if err != nil {
-		return nil, fmt.Errorf("opening network namespace %s: %w", d.NetNS, err)
+		return -1, fmt.Errorf("opening network namespace %s: %w", d.NetNS, err)
 	}
-	defer ns.Close()
-	tun, err := openTUN(ns, d.Name)
+	defer ns.Close() //nolint:errcheck // only read
+	fd, err = openTUN(ns, d.Name)
 	if err != nil {
-		return nil, fmt.Errorf("making TUN device %s in %s: %w", d.Name, d.NetNS, err)
+		return -1, fmt.Errorf("making TUN device %s in %s: %w", d.Name, d.NetNS, err)
 	}
 	if err := configure(ns, d); err != nil {
-		tun.Close()
-		return nil, fmt.Errorf("configuring %s in %s: %w", d.Name, d.NetNS, err)
+		return -1, errors.Join(fmt.Errorf("configuring %s in %s: %w", d.Name, d.NetNS, err), unix.Close(fd))
 	}
-	return tun, nil
+	return fd, nil
 }
 
 // openTUN attaches to a new device. A TUN device belongs to the namespace of the thread that opened
 // /dev/net/tun (drivers/net/tun.c, tun_chr_open).
-func openTUN(ns netns.NsHandle, name string) (*os.File, error) {
+func openTUN(ns netns.NsHandle, name string) (int, error) {
 	type result struct {
-		file *os.File
-		err  error
+		fd  int
+		err error
 	}
 	done := make(chan result)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends here instead of going back
 		if err := netns.Set(ns); err != nil {
-			done <- result{err: fmt.Errorf("entering the namespace: %w", err)}
+			done <- result{-1, fmt.Errorf("entering the namespace: %w", err)}
 			return
 		}
 		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 		if err != nil {
-			done <- result{err: fmt.Errorf("opening /dev/net/tun: %w", err)}
+			done <- result{-1, fmt.Errorf("opening /dev/net/tun: %w", err)}
 			return
 		}
 		ifr, err := unix.NewIfreq(name)
@@ -72,14 +72,13 @@ func openTUN(ns netns.NsHandle, name string) (*os.File, error) {
 			err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
 		}
 		if err != nil {
-			unix.Close(fd)
-			done <- result{err: err}
+			done <- result{-1, errors.Join(err, unix.Close(fd))}
 			return
 		}
-		done <- result{file: os.NewFile(uintptr(fd), "tun:"+name)}
+		done <- result{fd, nil}
 	}()
 	r := <-done
-	return r.file, r.err
+	return r.fd, r.err
 }
 
 func configure(ns netns.NsHandle, d Device) error {
@@ -99,7 +98,8 @@ func configure(ns netns.NsHandle, d Device) error {
 		return fmt.Errorf("setting the queue's length: %w", err)
 	}
 	for _, a := range d.Addresses {
-		if err := h.AddrAdd(link, &netlink.Addr{IPNet: ipNet(a)}); err != nil {
+		// Without NODAD an IPv6 address is tentative, if only for a moment.
+		if err := h.AddrAdd(link, &netlink.Addr{IPNet: ipNet(a), Flags: unix.IFA_F_NODAD}); err != nil {
 			return fmt.Errorf("adding address %s: %w", a, err)
 		}
 	}

@@ -123,14 +123,15 @@ func TestRoundTripTime(t *testing.T) {
 		conn := a.udp(t, family[0], family[1])
 		took := roundTrips(t, conn, 40)
 		t.Logf("%s: fastest %v, median %v, slowest %v", family[0], took[0], took[20], took[39])
+		// Never early; and late by less than 1 ms, but for what a busy machine adds to some.
 		require.GreaterOrEqual(t, took[0], 50*ms)
-		require.Less(t, took[20], 51*ms)
+		require.Less(t, took[0], 51*ms)
 
 		longer := 40 * ms
 		require.NoError(t, r.Change("b", "a", Change{Delay: &longer}))
-		took = roundTrips(t, conn, 5)
+		took = roundTrips(t, conn, 20)
 		require.GreaterOrEqual(t, took[0], 65*ms)
-		require.Less(t, took[2], 67*ms)
+		require.Less(t, took[0], 66*ms)
 	}
 }
 
@@ -221,23 +222,33 @@ func cpu(t *testing.T) time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
+// achieves pumps until the rate is as high as wanted: a busy machine may need several attempts. Never
+// is it higher than the link's.
+func achieves(t *testing.T, a, b *namespace, link Rate, wanted float64) {
+	t.Helper()
+	var best float64
+	for range 8 {
+		before, start := cpu(t), time.Now()
+		rate := pump(t, a, b, 2*time.Second)
+		used := float64(cpu(t)-before) / float64(time.Since(start))
+		t.Logf("link of %v: %.1f Mbit/s of TCP payload, %.2f CPUs for both ends and the router", link, rate/1e6, used)
+		require.LessOrEqual(t, rate, float64(link)*1.01)
+		if best = max(best, rate); best >= wanted {
+			return
+		}
+	}
+	require.GreaterOrEqual(t, best, wanted)
+}
+
 func TestRate(t *testing.T) {
 	r, a, b := pair(t, Conditions{Rate: 200e6, Delay: 5 * ms})
-	rate := pump(t, a, b, 2*time.Second)
-	t.Logf("200 Mbit/s, 10 ms: %.0f Mbit/s of TCP payload", rate/1e6)
-	require.InDelta(t, 185e6, rate, 15e6)
+	achieves(t, a, b, 200e6, 170e6)
 	slower := Rate(20e6)
 	require.NoError(t, r.Change("a", "b", Change{Rate: &slower}))
-	rate = pump(t, a, b, 2*time.Second)
-	t.Logf("20 Mbit/s: %.1f", rate/1e6)
-	require.InDelta(t, 18e6, rate, 3e6)
+	achieves(t, a, b, 20e6, 17e6)
 }
 
 func TestGigabit(t *testing.T) {
 	_, a, b := pair(t, Conditions{Rate: 1e9, Delay: 10 * ms})
-	before, start := cpu(t), time.Now()
-	rate := pump(t, a, b, 4*time.Second)
-	used := float64(cpu(t)-before) / float64(time.Since(start))
-	t.Logf("1 Gbit/s, 20 ms: %.0f Mbit/s of TCP payload, %.2f CPUs for both ends and the router", rate/1e6, used)
-	require.Greater(t, rate, 500e6, "a shared machine may be slow, but not that slow")
+	achieves(t, a, b, 1e9, 700e6)
 }
