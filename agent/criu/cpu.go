@@ -19,7 +19,7 @@ func DumpCPU(ctx context.Context, program string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	if out, err := probe(ctx, named(program), "cpuinfo", "dump", "-D", dir); err != nil {
 		return nil, fmt.Errorf("describing the CPU: %w: %s", err, firstError(out))
 	}
@@ -36,7 +36,7 @@ func CheckCPU(ctx context.Context, program string, image []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	if err := os.WriteFile(filepath.Join(dir, cpuImage), image, 0o600); err != nil {
 		return err
 	}

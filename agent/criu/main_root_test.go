@@ -45,7 +45,8 @@ func isolate() int {
 	code := exitCode(reexec("init", &unix.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL,
 	}).Run())
-	sweep := fmt.Sprintf("rm -rf /var/tmp/%[1]s; find /sys/fs/cgroup -depth -path '*/%[1]s*' -type d -exec rmdir {} +", name)
+	// What was frozen when its namespace ended dies when it is thawed.
+	sweep := fmt.Sprintf("rm -rf /var/tmp/%[1]s; for f in /sys/fs/cgroup/freezer/%[1]s/*/freezer.state; do [ ! -e $f ] || echo THAWED > $f; done; find /sys/fs/cgroup -depth -path '*/%[1]s*' -type d -exec rmdir {} +", name)
 	if out, err := exec.Command("sh", "-c", sweep).CombinedOutput(); err != nil {
 		fmt.Println("the tests left something:", err, string(out))
 		return 1

@@ -17,7 +17,7 @@ func (r *Runtime) Logs(ctx context.Context, uid string, follow bool, w io.Writer
 	if _, err := r.spec(uid); err != nil {
 		return err
 	}
-	l := logReader{path: r.paths(uid).log(), w: w}
+	l := newLogReader(r.paths(uid).log(), w)
 	defer l.close()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -28,7 +28,7 @@ func (r *Runtime) Logs(ctx context.Context, uid string, follow bool, w io.Writer
 			return fmt.Errorf("reading the log of pod %s: %w", uid, err)
 		}
 		if !follow || ended || ctx.Err() != nil {
-			return nil
+			return l.flush()
 		}
 		select {
 		case <-ctx.Done():
@@ -49,7 +49,18 @@ type logReader struct {
 	w    io.Writer
 	file *os.File
 	in   *bufio.Reader
-	part []byte // of a line that is still being written
+	part []byte // of a line of the log that is still being written
+
+	// begun holds for each stream what the pod has written of a line that is to be continued: in between there may be
+	// lines of the other stream.
+	begun map[string][]byte
+}
+
+// maxBegun is how much of a line is held back, in bytes.
+const maxBegun = 1 << 20
+
+func newLogReader(path string, w io.Writer) *logReader {
+	return &logReader{path: path, w: w, begun: map[string][]byte{}}
 }
 
 // copy writes all complete lines that there are, also those of a log that was begun anew.
@@ -92,12 +103,28 @@ func (l *logReader) write(line []byte) error {
 	if len(fields) < 4 {
 		return nil
 	}
-	content := fields[3]
+	stream, content := string(fields[1]), fields[3]
 	if string(fields[2]) == "P" {
-		content = bytes.TrimSuffix(content, []byte("\n"))
+		l.begun[stream] = append(l.begun[stream], bytes.TrimSuffix(content, []byte("\n"))...)
+		if len(l.begun[stream]) < maxBegun {
+			return nil
+		}
+		content = nil
 	}
-	_, err := l.w.Write(content)
+	_, err := l.w.Write(append(l.begun[stream], content...))
+	delete(l.begun, stream)
 	return err
+}
+
+// flush writes what has been held back.
+func (l *logReader) flush() error {
+	for stream, begun := range l.begun {
+		if _, err := l.w.Write(begun); err != nil {
+			return err
+		}
+		delete(l.begun, stream)
+	}
+	return nil
 }
 
 // replaced tells whether the path holds another file by now.
