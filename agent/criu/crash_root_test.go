@@ -169,7 +169,7 @@ func TestCancelledRestoreLeavesNothing(t *testing.T) {
 		},
 		"after the gate was killed": func(t *testing.T, r *Restore) {
 			restored(t, r)
-			killMatching(t, gateScript, "gate.sh")
+			killMatching(t, "gate.sh", "gate.sh")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

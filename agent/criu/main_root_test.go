@@ -57,7 +57,8 @@ func isolate() int {
 // initProcess is process 1: it reaps.
 func initProcess() int {
 	for _, step := range [][]string{
-		{"mount", "--make-rprivate", "/"}, {"mount", "-t", "proc", "proc", "/proc"}, {"mount", "-t", "tmpfs", "tmpfs", "/run"},
+		{"mount", "--make-rprivate", "/"}, {"mount", "-t", "proc", "proc", "/proc"},
+		{"mount", "-t", "tmpfs", "-o", "nosuid,nodev,noexec", "tmpfs", "/run"}, // as systemd mounts it
 		{"ip", "link", "set", "lo", "up"},
 	} {
 		if out, err := exec.Command(step[0], step[1:]...).CombinedOutput(); err != nil {

@@ -17,11 +17,11 @@ import (
 const (
 	restoreLog    = "restore.log"  // runc's choice
 	restoreMarker = "restore.json" // the options, for OpenRestore
-	gateScript    = "gate.sh"
-	gateFifo      = "verdict"  // FIFO: from us to the gate
-	gateBell      = "bell"     // FIFO: from the gate, when it has made one of the files below
-	gateRestored  = "restored" // exists when everything waits for the verdict
-	gateResumed   = "resumed"  // exists when the pod runs
+	gateVariable  = "DROVER_GATE"  // tells the gate where the work directory is
+	gateFifo      = "verdict"      // FIFO: from us to the gate
+	gateBell      = "bell"         // FIFO: from the gate, when it has made one of the files below
+	gateRestored  = "restored"     // exists when everything waits for the verdict
+	gateResumed   = "resumed"      // exists when the pod runs
 )
 
 // maxRestoreLog is the size in bytes from which a log is that of a CRIU that runs in circles, as it does when its images of
@@ -31,7 +31,8 @@ const maxRestoreLog = 32 << 20
 // RestoreOptions say what is restored, and how its monitor is started. Directories are absolute and exist.
 type RestoreOptions struct {
 	Images     string            // directory with all images
-	Work       string            // directory for the log and the gate, where scripts may be executed; empty
+	Work       string            // directory for the log and the state of the gate; empty
+	Gate       string            // file for the gate's script, where programs may be executed (in /run they often may not)
 	Command    []string          // starts conmon; the options that make it restore are appended
 	Env        []string          // its environment
 	MonitorPid string            // file in which conmon's process id is found once Command has ended
@@ -49,7 +50,7 @@ type Restore struct {
 // gate is run by CRIU at every stage. It lets all pass but post-restore: there everything has been restored and nothing runs,
 // and it waits. It never decides by itself; without a live agent it waits for one.
 const gate = `#!/bin/sh
-cd "${0%/*}" || exit 1
+cd "$DROVER_GATE" || exit 1
 case "$CRTOOLS_SCRIPT_ACTION" in
 post-restore) : > restored; echo 1<> bell ;;
 post-resume) : > resumed; echo 1<> bell; exit 0 ;;
@@ -91,19 +92,19 @@ func OpenRestore(work string) (*Restore, error) {
 
 func (r *Restore) start() error {
 	o := r.options
-	if strings.ContainsAny(o.Work, " \t\"'\\\n") {
-		return fmt.Errorf("CRIU's configuration can't hold the path %q", o.Work)
+	if strings.ContainsAny(o.Gate, " \t\"'\\\n") {
+		return fmt.Errorf("CRIU's configuration can't hold the path %q", o.Gate)
 	}
 	if err := unpackTmpfs(o.Images, o.Tmpfs); err != nil {
 		return err
 	}
 	// Not all of this can be said to every runc. Ingress is held and egress still unused, so that CRIU need lock nothing;
 	// runc places CRIU, and with it all that it makes, into the pod's cgroup.
-	config := "tcp-established\nfile-locks\nnetwork-lock skip\nmanage-cgroups=ignore\naction-script " + r.path(gateScript) + "\n"
+	config := "tcp-established\nfile-locks\nnetwork-lock skip\nmanage-cgroups=ignore\naction-script " + o.Gate + "\n"
 	if err := os.WriteFile(o.CRIUConfig, []byte(config), 0o600); err != nil {
 		return err
 	}
-	if err := os.WriteFile(r.path(gateScript), []byte(gate), 0o700); err != nil {
+	if err := os.WriteFile(o.Gate, []byte(gate), 0o700); err != nil {
 		return err
 	}
 	for _, fifo := range []string{gateFifo, gateBell} {
@@ -124,7 +125,7 @@ func (r *Restore) start() error {
 		"--runtime-opt=--work-path", "--runtime-opt="+o.Work,
 		"--runtime-opt=--tcp-established", "--runtime-opt=--file-locks", "--runtime-opt=--no-subreaper")
 	cmd := exec.Command(o.Command[0], args...)
-	cmd.Env, cmd.Dir = o.Env, "/"
+	cmd.Env, cmd.Dir = append(append([]string{}, o.Env...), gateVariable+"="+o.Work), "/"
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", filepath.Base(o.Command[0]), err, strings.TrimSpace(string(out)))

@@ -181,7 +181,7 @@ func (s *site) prepare(t *testing.T, from *site, images string) RestoreOptions {
 	work := fmt.Sprintf("%s/move-%d", s.dir, s.move)
 	shell(t, "mkdir -p %[1]s/work; cp -a %[2]s %[1]s/images", work, images)
 	return RestoreOptions{
-		Images: work + "/images", Work: work + "/work", Command: s.command(), Env: environment(), MonitorPid: s.dir + "/conmon.pid",
+		Images: work + "/images", Work: work + "/work", Gate: s.disk() + "/gate.sh", Command: s.command(), Env: environment(), MonitorPid: s.dir + "/conmon.pid",
 		CRIUConfig: s.dir + "/criu.conf", Cgroup: string(s.freezer()), RuntimeLog: s.dir + "/runc.log",
 		Tmpfs: map[string]string{"/dev/shm": s.dir + "/shm"},
 	}

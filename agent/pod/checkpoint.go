@@ -50,6 +50,7 @@ type Restore struct {
 	Env        []string          // its environment
 	MonitorPid string            // file in which the monitor's process id is found once Command has ended
 	CRIUConfig string            // file of CRIU options that the runtime passes on
+	Gate       string            // file for a script that CRIU executes, in the pod's bundle
 	Tmpfs      map[string]string // mount points whose content belongs to the pod -> the directory outside
 	Freezer    Freezer           // the cgroup in which all of the restore happens
 	RuntimeLog string            // where runc complains, a JSON object a line
@@ -70,6 +71,7 @@ func (r *Runtime) Restore(ctx context.Context, s Spec) (Restore, error) {
 	p := r.paths(s.UID)
 	return Restore{
 		Command: r.command(s.UID, s.Name), Env: environment(), MonitorPid: p.conmonPid(), CRIUConfig: p.criuConfig(),
+		Gate:  p.gate(),
 		Tmpfs: map[string]string{shmMount: p.shm()}, Freezer: r.Freezer(s.UID), RuntimeLog: p.runcLog(),
 	}, nil
 }

@@ -96,6 +96,7 @@ func (r *Runtime) paths(uid string) paths {
 func (p paths) spec() string       { return filepath.Join(p.bundle, "spec.json") }
 func (p paths) config() string     { return filepath.Join(p.bundle, "config.json") }
 func (p paths) log() string        { return filepath.Join(p.bundle, "log") }
+func (p paths) gate() string       { return filepath.Join(p.bundle, "gate.sh") }
 func (p paths) criuConfig() string { return filepath.Join(p.run, "criu.conf") }
 func (p paths) pid() string        { return filepath.Join(p.run, "pid") }
 func (p paths) conmonPid() string  { return filepath.Join(p.run, "conmon.pid") }
