@@ -18,7 +18,7 @@ TOOLS ?= $(or $(XDG_CACHE_HOME),$(or $(HOME),/root)/.cache)/drover/tools
 export TOOLS
 
 GOLANGCI  := $(TOOLS)/golangci-lint
-ROOT_ONLY := case $$(id -u) in 0) ;; *) echo "make $@: needs root: it makes namespaces, mounts and cgroups. Run: sudo make $@" >&2; exit 1;; esac
+ROOT_ONLY = case $$(id -u) in 0) ;; *) echo "make $@: needs root: it makes namespaces, mounts and cgroups. Run: sudo make $@" >&2; exit 1;; esac
 
 .PHONY: build deps demo test check lint vuln bench clean proto fmt help tools
 
