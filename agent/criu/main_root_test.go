@@ -46,7 +46,8 @@ func isolate() int {
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL,
 	}).Run())
 	// What was frozen when its namespace ended dies when it is thawed.
-	sweep := fmt.Sprintf("rm -rf /var/tmp/%[1]s; for f in /sys/fs/cgroup/freezer/%[1]s/*/freezer.state; do [ ! -e $f ] || echo THAWED > $f; done; find /sys/fs/cgroup -depth -path '*/%[1]s*' -type d -exec rmdir {} +", name)
+	sweep := fmt.Sprintf(`rm -rf /var/tmp/%[1]s; for f in /sys/fs/cgroup/freezer/%[1]s/*/freezer.state; do [ ! -e $f ] || echo THAWED > $f; done
+for d in /sys/fs/cgroup/%[1]s/* /sys/fs/cgroup/*/%[1]s/* /sys/fs/cgroup/%[1]s /sys/fs/cgroup/*/%[1]s; do [ ! -d $d ] || rmdir $d; done`, name)
 	if out, err := exec.Command("sh", "-c", sweep).CombinedOutput(); err != nil {
 		fmt.Println("the tests left something:", err, string(out))
 		return 1

@@ -75,7 +75,10 @@ func TestDumpStepsThatFailLeaveThePodFrozenAndWhole(t *testing.T) {
 		"network-lock": func(d *Dump) error { return d.Run(limited(t), fail, nil) },
 		"post-dump":    func(d *Dump) error { return d.Run(limited(t), nil, fail) },
 		"cancelled":    func(d *Dump) error { return d.Run(cancelled, nil, nil) },
-		"never run":    func(d *Dump) error { require.NoError(t, d.Cancel()); return errStop },
+		"CRIU killed": func(d *Dump) error { // with the processes in its hands, which then run until Run has frozen them again
+			return d.Run(limited(t), d.criu.cmd.Process.Kill, nil)
+		},
+		"never run": func(d *Dump) error { require.NoError(t, d.Cancel()); return errStop },
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := s.dump(t)

@@ -41,7 +41,7 @@ func newSites(t *testing.T) (*site, *site) {
 			s.end(t)
 			shell(t, "umount %[1]s/root || true; umount %[1]s/shm; rm -rf %[1]s; rm -rf %[2]s", s.dir, s.disk())
 			shell(t, "ip netns del %s 2>/dev/null || true", s.netns())
-			shell(t, "find /sys/fs/cgroup -depth -path '*%s' -type d -exec rmdir {} +", s.cgroup())
+			shell(t, "for d in /sys/fs/cgroup%[1]s /sys/fs/cgroup/*%[1]s; do [ ! -d $d ] || rmdir $d; done", s.cgroup())
 		})
 		s.mount(t)
 	}

@@ -37,7 +37,7 @@ func newRuntime(t *testing.T, script string) (*Runtime, Spec) {
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, r.Remove(context.Background(), uid))
-		shell(t, "umount %[1]s/root; rm -rf %[1]s; find /sys/fs/cgroup -depth -name %[2]s -type d -exec rmdir {} +", dir, os.Getenv(nameVariable))
+		shell(t, "umount %[1]s/root; rm -rf %[1]s; for d in /sys/fs/cgroup/%[2]s /sys/fs/cgroup/*/%[2]s; do [ ! -d $d ] || rmdir $d; done", dir, os.Getenv(nameVariable))
 		all, err := r.List()
 		require.NoError(t, err)
 		require.Empty(t, all)
