@@ -188,7 +188,7 @@ func TestSetFollowsThePeers(t *testing.T) {
 	p6.reaches(podAddr(5), 80) // nothing changed
 }
 
-// A hundred pods come, move and go by several hands at once, while reconcilers run and the Router is asked for its status.
+// Pods come, change their state and go by several hands at once, while reconcilers run and the Router is asked for its status.
 func TestManyHandsAtOnce(t *testing.T) {
 	w := newWorld(t, "ams", "fra")
 	ams, fra := w.sites[0], w.sites[1]
