@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/checkpoint-restore/go-criu/v8/rpc"
 	"golang.org/x/sys/unix"
@@ -42,10 +43,12 @@ type DumpOptions struct {
 	Program     string            // CRIU; found in PATH when empty
 }
 
-// Dump is a dump under way. Its methods are for one goroutine.
+// Dump is a dump under way.
 type Dump struct {
 	options DumpOptions
 	criu    *swrk
+	taken   atomic.Bool   // by Run or by Cancel, whichever comes first
+	done    chan struct{} // closed when CRIU is gone
 }
 
 // marker lets a restarted agent find the CRIU that its predecessor started.
@@ -66,7 +69,7 @@ func StartDump(ctx context.Context, o DumpOptions) (*Dump, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Dump{options: o, criu: criu}
+	d := &Dump{options: o, criu: criu, done: make(chan struct{})}
 	if err := d.begin(ctx, opts); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the dump: %w", d.explain(err)), quiet(criu.close()))
 	}
@@ -100,15 +103,18 @@ func (d *Dump) begin(ctx context.Context, opts *rpc.CriuOpts) error {
 
 // Run dumps the pod, which has to be frozen. onLock is called when CRIU holds the processes and has not yet read their
 // sockets: no packet may leave the pod from then on. onDumped is called when everything has been dumped. If one of them
-// fails CRIU backs out. Either may be nil.
+// fails CRIU backs out. Either may be nil. It is called once.
 //
 // However Run ends, also by a crash of the caller, the pod is left alive and frozen, and its connections are whole: a thaw
 // brings it back.
 func (d *Dump) Run(ctx context.Context, onLock, onDumped func() error) error {
 	if frozen, err := d.options.Freezer.Frozen(); err != nil || !frozen {
-		err = errors.Join(err, errors.New("dumping: the pod is not frozen"))
-		return errors.Join(err, d.Cancel())
+		return errors.Join(errors.New("dumping: the pod is not frozen"), err, d.Cancel())
 	}
+	if !d.taken.CompareAndSwap(false, true) {
+		return errors.New("dumping: the dump was cancelled")
+	}
+	defer close(d.done)
 	err := d.run(ctx, onLock, onDumped)
 	if err != nil {
 		err = fmt.Errorf("dumping: %w", d.explain(err))
@@ -172,10 +178,16 @@ func (d *Dump) backOut() error {
 	}
 }
 
-// Cancel ends a dump that Run was not called for. The pod was not touched: it runs, unless the caller has frozen it.
+// Cancel ends the dump, whatever it is at, and waits until CRIU is gone; a Run that is under way returns an error. It changes
+// nothing about whether the pod is frozen. Done again it does nothing.
 func (d *Dump) Cancel() error {
-	err := d.backOut()
-	return errors.Join(err, quiet(d.criu.close()))
+	if d.taken.CompareAndSwap(false, true) {
+		defer close(d.done)
+		return errors.Join(d.backOut(), quiet(d.criu.close()))
+	}
+	d.criu.conn.Close()
+	<-d.done
+	return nil
 }
 
 // explain adds the reason from CRIU's log to an error.

@@ -78,6 +78,18 @@ func TestDumpStepsThatFailLeaveThePodFrozenAndWhole(t *testing.T) {
 		"CRIU killed": func(d *Dump) error { // with the processes in its hands, which then run until Run has frozen them again
 			return d.Run(limited(t), d.criu.cmd.Process.Kill, nil)
 		},
+		"cancelled meanwhile": func(d *Dump) error {
+			cancelled := make(chan error)
+			err := d.Run(limited(t), func() error {
+				go func() { cancelled <- d.Cancel() }()
+				return nil
+			}, func() error {
+				<-limited(t).Done() // CRIU hangs up before that
+				return nil
+			})
+			require.NoError(t, <-cancelled)
+			return err
+		},
 		"never run": func(d *Dump) error { require.NoError(t, d.Cancel()); return errStop },
 	} {
 		t.Run(name, func(t *testing.T) {

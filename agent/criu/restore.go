@@ -32,7 +32,7 @@ const maxRestoreLog = 32 << 20
 type RestoreOptions struct {
 	Images     string            // directory with all images
 	Work       string            // directory for the log and the state of the gate; empty
-	Gate       string            // file for the gate's script, where programs may be executed (in /run they often may not)
+	Gate       string            // file for the gate's script, where programs may be executed (in /run they often may not); in Work when empty
 	Command    []string          // starts conmon; the options that make it restore are appended
 	Env        []string          // its environment
 	MonitorPid string            // file in which conmon's process id is found once Command has ended
@@ -69,6 +69,9 @@ done
 
 // StartRestore begins a restore and returns while it goes on.
 func StartRestore(_ context.Context, o RestoreOptions) (*Restore, error) {
+	if o.Gate == "" {
+		o.Gate = filepath.Join(o.Work, "gate.sh")
+	}
 	r := &Restore{options: o}
 	if err := r.start(); err != nil {
 		return nil, fmt.Errorf("starting the restore: %w", err)
