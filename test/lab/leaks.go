@@ -160,12 +160,14 @@ func lookCgroups(add func(kind, name string)) error {
 		return err
 	}
 	for _, point := range points {
-		names, err := filepath.Glob(filepath.Join(point, "*drover*"))
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			add("cgroup", name)
+		for _, pattern := range []string{"drover", cgroupOf("*")} {
+			names, err := filepath.Glob(filepath.Join(point, pattern))
+			if err != nil {
+				return err
+			}
+			for _, name := range names {
+				add("cgroup", name)
+			}
 		}
 	}
 	return nil
@@ -184,7 +186,8 @@ func lookProcesses(add func(kind, name string)) error {
 		environ, _ := os.ReadFile(dir + "environ") // errors: it has ended
 		cgroup, _ := os.ReadFile(dir + "cgroup")
 		marked := bytes.HasPrefix(environ, []byte(environmentKey+"=")) || bytes.Contains(environ, []byte("\x00"+environmentKey+"="))
-		if pid == self || !marked && !bytes.Contains(cgroup, []byte(":/drover")) {
+		grouped := bytes.Contains(cgroup, []byte(":/drover/")) || bytes.Contains(cgroup, []byte(":"+cgroupOf("")))
+		if pid == self || !marked && !grouped {
 			continue
 		}
 		command, _ := os.ReadFile(dir + "cmdline")
