@@ -88,6 +88,28 @@ func TestCloseDeliversWhatWasWritten(t *testing.T) {
 	try(t, b.Close())
 }
 
+// A stream that is closed as soon as all is written may be gone for its sender before the other side has seen it.
+func TestCloseBeforeTheStreamIsAcceptedDelivers(t *testing.T) {
+	ams, fra := twoNodes(t)
+	l := fra.Listener(transport.Move)
+	defer l.Close()
+	for i := range 200 {
+		a, err := ams.Dial(within(t, 10*time.Second), "fra", transport.Move)
+		try(t, err)
+		sent := fmt.Sprint("message ", i)
+		_, err = a.Write([]byte(sent))
+		try(t, err)
+		try(t, a.Close())
+		b, err := l.Accept()
+		try(t, err)
+		got, err := io.ReadAll(b)
+		if err != nil || string(got) != sent {
+			t.Fatalf("got %q, %v", got, err)
+		}
+		try(t, b.Close())
+	}
+}
+
 func TestCloseInterruptsAWriteWithoutFakingTheEnd(t *testing.T) {
 	ams, fra := twoNodes(t)
 	a, b := pair(t, ams, fra, transport.Move)

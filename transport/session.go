@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -123,7 +124,9 @@ func (s *session) acceptStream(stream *quic.Stream) {
 	}
 	c := newConn(s, stream, Kind(header[0]))
 	c.greeted.Store(true)
-	if _, err := stream.Write([]byte{accepted}); err != nil {
+	// A peer that has said all and closed the stream reads no answer any more; what it said is served all the same.
+	var unwanted *quic.StreamError
+	if _, err := stream.Write([]byte{accepted}); err != nil && !errors.As(err, &unwanted) {
 		c.Reset(codeNoHeader)
 	} else if !l.offer(c) {
 		c.Reset(codeBusy)
