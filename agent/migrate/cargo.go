@@ -74,7 +74,7 @@ func (c *cargo) wait(ctx context.Context, m Manifest) error {
 			return ctx.Err()
 		case <-c.news:
 		case <-time.After(stalled):
-			return fmt.Errorf("nothing has arrived for %s, and the checkpoint is not whole", stalled)
+			return fmt.Errorf("nothing has arrived for %s, and the checkpoint is not whole: %s", stalled, c.missing(m))
 		}
 	}
 }
@@ -99,4 +99,18 @@ func (c *cargo) whole(m Manifest) (bool, error) {
 		}
 	}
 	return c.uppers >= m.Uppers, nil
+}
+
+// missing says what has not arrived, for people.
+func (c *cargo) missing(m Manifest) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var names []string
+	for _, want := range m.Images {
+		if _, ok := c.images[want.Name]; !ok {
+			names = append(names, want.Name)
+		}
+	}
+	return fmt.Sprintf("%d of %d images %v, %d of %d generations of the writable layer",
+		len(names), len(m.Images), names, m.Uppers-c.uppers, m.Uppers)
 }

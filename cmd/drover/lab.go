@@ -49,7 +49,7 @@ called client stands beside them. Needs root. Nothing stays after drover lab dow
 		},
 	}
 	cmd.PersistentFlags().StringVar(&flags.name, "name", "lab", "name of the lab; several can run at once")
-	cmd.AddCommand(newLabUp(&flags), newLabDown(&flags), newLabList(&flags), newLabExec(&flags), newLabWAN(&flags))
+	cmd.AddCommand(newLabUp(&flags), newLabDown(&flags), newLabList(&flags), newLabExec(&flags), newLabWAN(&flags), newLabDemo(&flags))
 	cmd.AddCommand(newLabProcesses()...)
 	return cmd
 }
