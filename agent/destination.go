@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -47,8 +46,8 @@ func (d destination) Check(ctx context.Context, p migrate.Plan, f migrate.Facts)
 	if f.Arch != runtime.GOARCH {
 		refuse("choose a node of that architecture", "it is %s, and the pod runs on %s", runtime.GOARCH, f.Arch)
 	}
-	if lacking := lacks(cpuFlags(), f.CPU); len(lacking) > 0 {
-		refuse("choose a node with these features", "its CPU lacks what the pod's processes may use: %v", lacking)
+	if err := criu.CheckCPU(ctx, "", f.CPU); err != nil {
+		refuse("choose a node with a newer or the same CPU", "its CPU lacks what the pod's processes may use: %v", err)
 	}
 	if _, err := d.runtime.Status(p.Pod.UID); err == nil {
 		refuse("wait, or look at the agent's log", "it still has an earlier copy of the pod")
@@ -77,15 +76,6 @@ func (d destination) room(dir string, need int64, what string, refuse func(cure,
 			d.node, free>>20, dir, what, need>>20, spare>>20)
 	}
 	return nil
-}
-
-func lacks(have, want []string) (lacking []string) {
-	for _, w := range want {
-		if !slices.Contains(have, w) {
-			lacking = append(lacking, w)
-		}
-	}
-	return lacking
 }
 
 // Prepare implements [migrate.Destination].
@@ -143,6 +133,7 @@ func (d destination) Restore(ctx context.Context, p migrate.Plan) (migrate.Resto
 	if err := d.endRestore(ctx, p); err != nil {
 		return nil, err
 	}
+	// The files are whole now: overlayfs forbids changes below a mounted overlay.
 	root, err := d.layers.Mount(ctx, p.Pod.UID, []state.Digest{p.Pod.Image})
 	if err != nil {
 		return nil, err
@@ -163,7 +154,7 @@ func (d destination) Restore(ctx context.Context, p migrate.Plan) (migrate.Resto
 		return nil, err
 	}
 	started, err := criu.StartRestore(ctx, criu.RestoreOptions{
-		Images: filepath.Join(dir, "images"), Work: work, Command: r.Command, Env: r.Env, MonitorPid: r.MonitorPid,
+		Images: filepath.Join(dir, "images"), Work: work, Gate: r.Gate, Command: r.Command, Env: r.Env, MonitorPid: r.MonitorPid,
 		CRIUConfig: r.CRIUConfig, Cgroup: r.Freezer.Path(), RuntimeLog: r.RuntimeLog, Tmpfs: r.Tmpfs,
 	})
 	if err != nil {
@@ -181,7 +172,11 @@ func (d destination) endRestore(ctx context.Context, p migrate.Plan) error {
 	if err != nil {
 		return err
 	}
-	return r.Cancel(ctx)
+	if err := r.Cancel(ctx); err != nil {
+		return err
+	}
+	// Sockets that outlive their killed pod in a network namespace keep its addresses from the next restore there.
+	return d.router.RemovePod(ctx, p.Pod.UID)
 }
 
 type restore struct{ *criu.Restore }

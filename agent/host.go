@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -144,22 +143,4 @@ func mappedFiles(cgroup string) (map[string]bool, error) {
 		f.Close()
 	}
 	return mapped, nil
-}
-
-// cpuFlags are the CPU's features as /proc/cpuinfo names them.
-func cpuFlags() []string {
-	text, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return nil
-	}
-	for line := range strings.Lines(string(text)) {
-		if name, value, ok := strings.Cut(line, ":"); ok {
-			if name = strings.TrimSpace(name); name == "flags" || name == "Features" {
-				flags := strings.Fields(value)
-				slices.Sort(flags)
-				return flags
-			}
-		}
-	}
-	return nil
 }

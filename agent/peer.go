@@ -105,6 +105,12 @@ func (p peer) Prepare(ctx context.Context, plan migrate.Plan) error {
 	return err
 }
 
+// Warm implements [migrate.Target].
+func (p peer) Warm(ctx context.Context) error {
+	_, err := p.transport.Warm(ctx, p.node)
+	return err
+}
+
 // SendLayer implements [migrate.Target].
 func (p peer) SendLayer(ctx context.Context, plan migrate.Plan, d state.Digest, write func(io.Writer) error) error {
 	return p.send(ctx, frameLayer, call{Move: plan.ID, Digest: d}, write)

@@ -53,7 +53,11 @@ func (s source) Facts(ctx context.Context, p state.Pod) (migrate.Facts, error) {
 	if err != nil {
 		return migrate.Facts{}, err
 	}
-	return migrate.Facts{CRIU: features.Version, Arch: runtime.GOARCH, CPU: cpuFlags(), MemoryBytes: memory, UpperBytes: upper}, nil
+	cpu, err := criu.DumpCPU(ctx, "")
+	if err != nil {
+		return migrate.Facts{}, err
+	}
+	return migrate.Facts{CRIU: features.Version, Arch: runtime.GOARCH, CPU: cpu, MemoryBytes: memory, UpperBytes: upper}, nil
 }
 
 // Layer implements [migrate.Source].

@@ -155,7 +155,10 @@ func (d *Departure) presync(ctx context.Context) error {
 	if d.upper, err = d.source.Upper(d.plan.Pod); err != nil {
 		return err
 	}
-	return d.sendUpper(ctx, false)
+	if err := d.sendUpper(ctx, false); err != nil {
+		return err
+	}
+	return d.target.Warm(ctx) // last: what was sent before may have done it
 }
 
 func (d *Departure) sendUpper(ctx context.Context, final bool) error {

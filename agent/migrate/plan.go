@@ -32,11 +32,11 @@ func (p Plan) abort(reason string) state.Abort {
 
 // Facts is what the pod needs of its next host.
 type Facts struct {
-	CRIU        [3]int   `json:"criu"`         // version: major, minor, patch
-	Arch        string   `json:"arch"`         // as in GOARCH
-	CPU         []string `json:"cpu"`          // feature flags that the pod's processes may have found
-	MemoryBytes int64    `json:"memory_bytes"` // resident now
-	UpperBytes  int64    `json:"upper_bytes"`  // in its writable layer now
+	CRIU        [3]int `json:"criu"`         // version: major, minor, patch
+	Arch        string `json:"arch"`         // as in GOARCH
+	CPU         []byte `json:"cpu"`          // features that the pod's processes may have found, as CRIU notes them
+	MemoryBytes int64  `json:"memory_bytes"` // resident now
+	UpperBytes  int64  `json:"upper_bytes"`  // in its writable layer now
 }
 
 // Offer is the target's answer to Facts.

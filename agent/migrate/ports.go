@@ -69,6 +69,8 @@ type Dump interface {
 type Target interface {
 	Preflight(ctx context.Context, p Plan, f Facts) (Offer, error)
 	Prepare(ctx context.Context, p Plan) error
+	// Warm lets the path to the target find its speed, so that the final transfer has it from its first byte.
+	Warm(ctx context.Context) error
 	SendLayer(ctx context.Context, p Plan, d state.Digest, write func(io.Writer) error) error
 	// SendUpper sends a generation of the writable layer. It waits for the target to have applied it, but not
 	// for the final one: Restore names it.

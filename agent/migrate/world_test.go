@@ -291,6 +291,8 @@ func (p peer) Prepare(ctx context.Context, plan Plan) error {
 	return p.serve("prepare", func(a *Arrivals) error { return a.Prepare(ctx, plan.Source, plan) })
 }
 
+func (p peer) Warm(context.Context) error { return p.at("warm", func() error { return nil }) }
+
 func (p peer) SendLayer(ctx context.Context, plan Plan, d state.Digest, write func(io.Writer) error) error {
 	var b bytes.Buffer
 	if err := write(&b); err != nil {
