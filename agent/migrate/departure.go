@@ -206,13 +206,13 @@ func (d *Departure) final(ctx context.Context) error {
 func (d *Departure) dumpAndSend(ctx context.Context) (images []File, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	sent := make(chan error, 1)
+	sent := make(chan struct{})
 	go func() {
+		defer close(sent)
 		var err error
 		if images, err = d.sendImages(ctx); err != nil {
 			cancel(err)
 		}
-		sent <- err
 	}()
 	err = d.dump.Run(ctx, d.cutover.ShutEgress, func() error { return d.sendUpper(ctx, true) })
 	if err != nil {

@@ -45,7 +45,7 @@ func Image(ctx context.Context, progress func(string), packages ...string) (path
 	}
 	progress(fmt.Sprintf("building a root file system with %s from the packages of %s", strings.Join(packages, ", "), release.codename))
 	partial := path + ".partial.tar"
-	defer os.Remove(partial)
+	defer func() { _ = os.Remove(partial) }() // it is there only if something failed
 	args := []string{"--quiet", "--mode=root", "--variant=extract", "--format=tar", "--aptopt=APT::Install-Recommends false",
 		"--include=" + strings.Join(packages, ","), "--components=" + release.components, release.codename, partial}
 	cmd := exec.CommandContext(ctx, "mmdebstrap", args...)
