@@ -270,3 +270,31 @@ func TestMeshInit(t *testing.T) {
 	_, code = drover(t, "", []string{"mesh", "renew", "--dir", filepath.Join(dir, "none"), "gru"})
 	assert.Equal(t, exitNotFound, code)
 }
+
+func TestWrongUsageTellsTheRight(t *testing.T) {
+	c, code := drover(t, "", []string{"migrate", "--to", "fra"})
+	require.Equal(t, exitUsage, code)
+	assert.Equal(t, "drover: accepts 1 arg(s), received 0\n  usage: drover migrate POD --to SITE|NODE [flags]\n  see drover migrate --help\n", c.stderr.String())
+}
+
+func TestMeshNodes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "mesh")
+	mesh := func(args ...string) (out string, code int) {
+		c, code := drover(t, "", append(append([]string{"mesh"}, args...), "--dir", dir))
+		return c.stdout.String() + c.stderr.String(), code
+	}
+	_, code := mesh("init", "ams")
+	require.Equal(t, exitOK, code)
+	out, code := mesh("init", "fra")
+	assert.Equal(t, exitRefused, code)
+	assert.Contains(t, out, "drover mesh add NODE")
+	out, code = mesh("add", "fra")
+	assert.Equal(t, exitOK, code)
+	assert.Contains(t, out, "The identity of fra is in "+dir+"/fra, valid for 90 days")
+	out, code = mesh("renew", "fra")
+	assert.Equal(t, exitOK, code)
+	assert.Contains(t, out, "The new certificate of fra is "+dir+"/fra/node.crt")
+	out, code = mesh("renew", "nyc")
+	assert.Equal(t, exitNotFound, code)
+	assert.Contains(t, out, "renewing the certificate of nyc")
+}

@@ -37,7 +37,7 @@ or missing; fail, no pod can move here. It changes nothing. The exit code is 0 o
 			return presentReport(cmd.OutOrStdout(), report, output)
 		},
 	}
-	cmd.Flags().StringVar(&file, "config", "", "the agent's configuration, for its directories (default: the usual ones)")
+	cmd.Flags().StringVar(&file, "config", "", "the agent's configuration `file`, for its directories (default: the usual ones)")
 	return cmd
 }
 

@@ -28,6 +28,7 @@ var errInterrupted = errors.New("interrupted")
 type usageError struct {
 	err     error
 	command string
+	line    string // how it is to be called
 }
 
 func (e usageError) Error() string { return e.err.Error() }
@@ -91,7 +92,7 @@ func (c *cli) report(err error) {
 func describe(err error) api.Error {
 	e := *api.AsError(err)
 	if u, ok := errors.AsType[usageError](err); ok {
-		e = api.Error{Code: api.InvalidArgument, Why: u.Error(), Cure: "see " + u.command + " --help"}
+		e = api.Error{Code: api.InvalidArgument, Why: u.Error(), Cure: "usage: " + u.line + "\nsee " + u.command + " --help"}
 	}
 	if _, ok := errors.AsType[*configs.Error](err); ok {
 		e.Code = api.InvalidArgument

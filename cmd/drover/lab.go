@@ -48,7 +48,7 @@ called client stands beside them. Needs root. Nothing stays after drover lab dow
 			return nil
 		},
 	}
-	cmd.PersistentFlags().StringVar(&flags.name, "name", "lab", "name of the lab; several can run at once")
+	cmd.PersistentFlags().StringVar(&flags.name, "name", "lab", "`name` of the lab; several can run at once")
 	cmd.AddCommand(newLabUp(&flags), newLabDown(&flags), newLabList(&flags), newLabExec(&flags), newLabWAN(&flags), newLabDemo(&flags))
 	cmd.AddCommand(newLabProcesses()...)
 	return cmd
@@ -101,10 +101,10 @@ func newLabUp(flags *labFlags) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().IntVar(&options.Sites, "sites", 3, "number of sites")
-	cmd.Flags().StringVar(&network, "wan", "200mbit/50ms", "rate and round-trip time between any two sites")
-	cmd.Flags().Uint64Var(&options.Seed, "seed", 1, "seed of random losses")
-	cmd.Flags().DurationVar(&options.Timeout, "timeout", time.Minute, "give up and clean up after this time")
+	cmd.Flags().IntVar(&options.Sites, "sites", 3, "`number` of sites")
+	cmd.Flags().StringVar(&network, "wan", "200mbit/50ms", "rate and round-trip time between any two sites, as `RATE/RTT`")
+	cmd.Flags().Uint64Var(&options.Seed, "seed", 1, "`seed` of random losses")
+	cmd.Flags().DurationVar(&options.Timeout, "timeout", time.Minute, "give up and clean up after this `time`")
 	return cmd
 }
 

@@ -71,10 +71,10 @@ func newLabWAN(flags *labFlags) *cobra.Command {
 			return changeWAN(cmd, flags, args[0], args[1], change, oneWay)
 		},
 	}
-	cmd.Flags().DurationVar(&delay, "delay", 0, "one-way delay (a round trip takes it twice)")
-	cmd.Flags().StringVar(&loss, "loss", "", "share of packets lost, such as 0.5%")
-	cmd.Flags().StringVar(&rate, "rate", "", "rate, such as 50mbit, or unlimited")
-	cmd.Flags().Int64Var(&queue, "queue", 0, "bound of the queue in bytes; 0 is one bandwidth-delay product, at least 65536")
+	cmd.Flags().DurationVar(&delay, "delay", 0, "one-way delay, as a `time` such as 40ms (a round trip takes it twice)")
+	cmd.Flags().StringVar(&loss, "loss", "", "`share` of packets lost, such as 0.5%")
+	cmd.Flags().StringVar(&rate, "rate", "", "`rate`, such as 50mbit, or unlimited")
+	cmd.Flags().Int64Var(&queue, "queue", 0, "bound of the queue in `bytes`; 0 is one bandwidth-delay product, at least 65536")
 	cmd.Flags().BoolVar(&cut, "cut", false, "let nothing through")
 	cmd.Flags().BoolVar(&heal, "heal", false, "undo --cut")
 	cmd.Flags().BoolVar(&oneWay, "one-way", false, "change only the direction from SITE-A to SITE-B")

@@ -16,8 +16,17 @@ import (
 
 func (c *cli) meshCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "mesh", Short: "Make a mesh and the identities of its nodes"}
-	cmd.AddCommand(c.meshInit(), c.meshNode("add", "Make the identity of one more node", transport.AddNode),
-		c.meshNode("renew", "Give a node a new certificate, valid for 90 days; carry node.crt to it", transport.RenewNode))
+	cmd.AddCommand(c.meshInit(),
+		c.meshNode(meshVerb{
+			name: "add", doing: "making the identity", do: transport.AddNode, file: ".",
+			short: "Make the identity of one more node",
+			done:  "The identity of %s is in %s, valid for 90 days. Copy it to the node.\n",
+		}),
+		c.meshNode(meshVerb{
+			name: "renew", doing: "renewing the certificate", do: transport.RenewNode, file: "node.crt",
+			short: "Give a node a new certificate, valid for 90 days; carry node.crt to it",
+			done:  "The new certificate of %s is %s, valid for 90 days. Copy it to the node and restart the agent; pods run on.\n",
+		}))
 	return cmd
 }
 
@@ -79,23 +88,32 @@ Copy each identity to its node, to the directory that identity names in the agen
 	return err
 }
 
-// meshNode is a command that does something to the identity of one node in the directory of a mesh.
-func (c *cli) meshNode(verb, short string, do func(dir, node string) error) *cobra.Command {
+// meshVerb is something that is done to the identity of one node in the directory of a mesh.
+type meshVerb struct {
+	name, short string
+	doing       string // for errors
+	done        string // format, with the node and the file
+	file        string // of the identity's directory, that is made
+	do          func(dir, node string) error
+}
+
+// meshNode is the command of a verb.
+func (c *cli) meshNode(v meshVerb) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
-		Use:   verb + " NODE",
-		Short: short,
+		Use:   v.name + " NODE",
+		Short: v.short,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := c.checkOutput(); err != nil {
 				return err
 			}
-			if err := do(dir, args[0]); err != nil {
-				return meshError("making the identity of "+args[0], err)
+			if err := v.do(dir, args[0]); err != nil {
+				return meshError(v.doing+" of "+args[0], err)
 			}
 			made := identity{args[0], filepath.Join(dir, args[0])}
 			return c.print(made, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "the identity of %s is in %s\n", made.Name, made.Dir)
+				_, err := fmt.Fprintf(w, v.done, made.Name, filepath.Join(made.Dir, v.file))
 				return err
 			})
 		},
@@ -107,9 +125,9 @@ func (c *cli) meshNode(verb, short string, do func(dir, node string) error) *cob
 func meshError(what string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return api.Errorf(api.AlreadyExists, what, "%w", err).WithCure("nothing is overwritten: choose another --dir, or add a node with drover mesh add")
+		return api.Errorf(api.AlreadyExists, what, "%w", err).WithCure("to add a node to a mesh that is there: drover mesh add NODE; to make another mesh choose another --dir")
 	case errors.Is(err, fs.ErrNotExist):
-		return api.Errorf(api.NotFound, what, "%w", err).WithCure("name the directory of the mesh with --dir; drover mesh init makes one")
+		return api.Errorf(api.NotFound, what, "%w", err).WithCure("name the directory of the mesh with --dir. drover mesh init makes a mesh, drover mesh add a node of it")
 	case errors.Is(err, fs.ErrPermission):
 		return api.Errorf(api.FailedPrecondition, what, "%w", err)
 	}

@@ -140,3 +140,12 @@ func TestFailedCancelDecidesNothing(t *testing.T) {
 	_, code := m.run(t, 1)
 	assert.Equal(t, exitAborted, code, "how the move ends decides")
 }
+
+// What keeps a connection alive is no transfer of the step that runs meanwhile.
+func TestFewBytesAreNotTold(t *testing.T) {
+	var b strings.Builder
+	p := &progress{out: &b}
+	p.Event(api.Event{Step: "activate", State: api.StepDone, MS: 14, BytesDone: 132})
+	p.Event(api.Event{Step: "final", State: api.StepDone, MS: 500, BytesDone: 12 << 20})
+	assert.Equal(t, "  activate      14 ms\n  final        500 ms  12.0 MiB\n", b.String())
+}

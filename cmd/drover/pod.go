@@ -28,7 +28,7 @@ func (c *cli) podRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "run -f FILE|-",
 		Short:   "Run a pod from a Kubernetes v1 Pod",
-		Example: "  drover pod run -f redis.yaml\n  kubectl get pod redis -o yaml | drover pod run -f - --node fra",
+		Example: "  drover pod run -f redis.yaml\n  drover pod run -f - --node fra < redis.yaml",
 		Args:    cobra.NoArgs,
 		RunE: c.query(func(ctx context.Context, client *api.Client, _ []string) error {
 			manifest, err := c.readManifest(file)

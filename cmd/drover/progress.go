@@ -11,6 +11,10 @@ import (
 // inPlace is how wide a line may be that is to be overwritten: one that wraps can't be.
 const inPlace = 79
 
+// worthTelling is from how many bytes on a step has sent something. Connections that are kept alive send some hundred a
+// second all the time.
+const worthTelling = 16 << 10
+
 // progress shows a move as it goes on: a line a step when it ends and, on a terminal, the running step in place.
 type progress struct {
 	out  io.Writer
@@ -35,7 +39,7 @@ func (p *progress) Event(e api.Event) {
 		}
 	case api.StepDone:
 		note := e.Note
-		if note == "" && e.BytesDone > 0 {
+		if note == "" && e.BytesDone >= worthTelling {
 			note = size(e.BytesDone)
 		}
 		p.line("  %-9s  %8s  %s", e.Step, milliseconds(e.MS), note)

@@ -45,7 +45,7 @@ func (c *cli) run(ctx context.Context, args []string) int {
 		return exitOK
 	}
 	if !c.ran {
-		err = usageError{err: err, command: cmd.CommandPath()}
+		err = usageError{err: err, command: cmd.CommandPath(), line: cmd.UseLine()}
 	}
 	c.report(err)
 	return exitCode(err)
