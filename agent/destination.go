@@ -101,11 +101,15 @@ func (d destination) ImportLayer(ctx context.Context, p migrate.Plan, digest sta
 	if err := d.layers.Import(ctx, digest, r); err != nil {
 		return err
 	}
-	if m, err := pod.ParseManifest(p.Pod.Manifest); err == nil {
-		_, err = d.layers.Tag(m.Image(), digest)
+	m, err := pod.ParseManifest(p.Pod.Manifest)
+	if err != nil {
 		return err
 	}
-	return nil
+	if _, err := d.layers.Image(m.Image()); err == nil {
+		return nil // the name stands for another layer here; the pod's own holds it as long as it stands on it
+	}
+	_, err = d.layers.Tag(m.Image(), digest)
+	return err
 }
 
 // ApplyUpper implements [migrate.Destination].

@@ -19,6 +19,9 @@ type Config struct {
 	Log      *slog.Logger
 }
 
+// tellEvery is how often those who watch hear of a step that goes on.
+const tellEvery = 250 * time.Millisecond
+
 // Departure is a move seen from the node that the pod leaves, which drives it.
 type Departure struct {
 	Config
@@ -47,8 +50,8 @@ type Departure struct {
 	frozenBytes int64
 }
 
-// NewDeparture readies the move of a pod from this node. watch is called from one goroutine, for each thing
-// that happens; it must not block.
+// NewDeparture readies the move of a pod from this node. watch is called for each thing that happens, one at a
+// time; it must not block.
 func NewDeparture(c Config, p Plan, s Source, t Target, watch func(Progress)) *Departure {
 	return &Departure{Config: c, plan: p, source: s, target: t, watch: watch, reached: map[string]bool{}}
 }
@@ -98,7 +101,9 @@ func (d *Departure) step(life, ctx context.Context, s step) error {
 	begun, sent := time.Now(), d.target.Sent()
 	d.notes = ""
 	d.tell(Progress{Step: s.name, Node: d.where(s), Status: Started})
+	still := d.tellGoing(s, begun, sent)
 	err := s.do(d, ctx)
+	still()
 	p := Progress{Step: s.name, Node: d.where(s), Status: Done, Elapsed: time.Since(begun), Bytes: d.target.Sent() - sent, Note: d.notes}
 	if err != nil {
 		p.Status, p.Note = Broken, err.Error()
@@ -297,6 +302,28 @@ func (d *Departure) where(s step) string {
 		return d.plan.Target
 	}
 	return d.plan.Source
+}
+
+// tellGoing tells now and then how much a step has sent, until the returned function is called.
+func (d *Departure) tellGoing(s step, begun time.Time, sent int64) (end func()) {
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(tellEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				d.watch(Progress{Step: s.name, Node: d.where(s), Status: Going, Elapsed: time.Since(begun), Bytes: d.target.Sent() - sent})
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		<-ended
+	}
 }
 
 func (d *Departure) tell(p Progress) {
