@@ -71,7 +71,7 @@ func (s moveServer) do(ctx context.Context, conn *transport.Conn, t wire.Type, c
 		if c.Plan == nil || c.Facts == nil {
 			return errors.New("a preflight without plan or facts")
 		}
-		offer, err := s.arrivals.Preflight(ctx, *c.Plan, *c.Facts)
+		offer, err := s.arrivals.Preflight(ctx, peer, *c.Plan, *c.Facts)
 		a.Offer = &offer
 		return err
 	case framePrepare:

@@ -53,17 +53,31 @@ func (a *Arrivals) Held(podUID string) bool {
 	return false
 }
 
-// Preflight compares what the pod needs with what this node has. Nothing changes.
-func (a *Arrivals) Preflight(ctx context.Context, p Plan, f Facts) (Offer, error) {
-	if p.Target != a.Node {
-		return Offer{}, fmt.Errorf("the move goes to %s, and this is %s", p.Target, a.Node)
+// Preflight compares what the pod needs with what this node has. Nothing changes. peer is the node that asks.
+func (a *Arrivals) Preflight(ctx context.Context, peer string, p Plan, f Facts) (Offer, error) {
+	p, err := a.hear(ctx, p, func(v state.View) (Plan, bool, error) {
+		pod, ok := v.Pod(p.Pod.Name)
+		switch {
+		case p.Target != a.Node:
+			return p, false, fmt.Errorf("the move goes to %s, and this is %s", p.Target, a.Node)
+		case !ok || pod.UID != p.Pod.UID || pod.Epoch < p.Pod.Epoch:
+			return p, false, nil
+		case p.Source != peer || pod.Node != peer || pod.Epoch != p.Pod.Epoch:
+			return p, false, fmt.Errorf("the mesh knows pod %s at %s in epoch %d", pod.Name, pod.Node, pod.Epoch)
+		}
+		p.Pod = pod
+		return p, true, nil
+	})
+	if err != nil {
+		return Offer{}, err
 	}
 	return a.dest.Check(ctx, p, f)
 }
 
 // Prepare begins an arrival. peer is the node that asks.
 func (a *Arrivals) Prepare(ctx context.Context, peer string, p Plan) error {
-	if err := a.authorise(ctx, peer, p); err != nil {
+	p, err := a.authorise(ctx, peer, p)
+	if err != nil {
 		return err
 	}
 	a.mu.Lock()
@@ -86,26 +100,41 @@ func (a *Arrivals) Prepare(ctx context.Context, peer string, p Plan) error {
 	return a.dest.Prepare(ctx, p)
 }
 
-// authorise waits until this node has heard of the move, and compares it with what the peer says.
-func (a *Arrivals) authorise(ctx context.Context, peer string, p Plan) error {
+// authorise returns the plan of a move as the mesh has committed it. Of what the peer says only the id counts, and
+// that the rest agrees: whose program runs here, at which address, is not for the peer to say.
+func (a *Arrivals) authorise(ctx context.Context, peer string, p Plan) (Plan, error) {
+	return a.hear(ctx, p, func(v state.View) (Plan, bool, error) {
+		m, ok := v.Migration(p.ID)
+		if !ok {
+			return p, false, nil
+		}
+		pod, known := v.Pod(m.Pod)
+		switch {
+		case m.Phase != state.Reserved:
+			return p, false, fmt.Errorf("move %s is %s", p.ID, m.Phase)
+		case m.Source != peer || m.Source != p.Source || m.Target != a.Node || m.Target != p.Target ||
+			m.Epoch != p.Epoch() || m.UID != p.Pod.UID || !known || pod.UID != m.UID:
+			return p, false, fmt.Errorf("the mesh knows move %s otherwise: pod %s from %s to %s", p.ID, m.Pod, m.Source, m.Target)
+		}
+		return Plan{ID: m.ID, Pod: pod, Source: m.Source, Target: m.Target, Mode: p.Mode}, true, nil
+	})
+}
+
+// hear waits until this node has heard of what a peer speaks of.
+func (a *Arrivals) hear(ctx context.Context, p Plan, of func(state.View) (Plan, bool, error)) (Plan, error) {
+	if p.Mode != StopCopy {
+		return Plan{}, fmt.Errorf("the mode %q is not known to %s", p.Mode, a.Node)
+	}
 	ctx, cancel := context.WithTimeout(ctx, hearsay)
 	defer cancel()
 	changes := a.Ledger.Watch(ctx)
 	for {
-		v := a.Ledger.View()
-		if m, ok := v.Migration(p.ID); ok {
-			pod, _ := v.Pod(m.Pod)
-			switch {
-			case m.Phase != state.Reserved:
-				return fmt.Errorf("move %s is %s", p.ID, m.Phase)
-			case m.Source != peer || m.Source != p.Source || m.Target != a.Node || m.Epoch != p.Epoch() || pod.UID != p.Pod.UID:
-				return fmt.Errorf("the mesh knows move %s otherwise: pod %s from %s to %s", p.ID, m.Pod, m.Source, m.Target)
-			}
-			return nil
+		if known, ok, err := of(a.Ledger.View()); ok || err != nil {
+			return known, err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("this node has not heard of move %s: %w", p.ID, ctx.Err())
+			return Plan{}, fmt.Errorf("%s has not heard of move %s of pod %s: %w", a.Node, p.ID, p.Pod.Name, ctx.Err())
 		case <-changes:
 		}
 	}

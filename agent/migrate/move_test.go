@@ -81,7 +81,7 @@ func TestMoveBackAndForth(t *testing.T) {
 		defer w.drain()
 		require.NoError(t, w.move(context.Background(), func(Progress) {}))
 		err := w.move(context.Background(), func(Progress) {})
-		require.ErrorContains(t, err, "reserve", "ams does not own the pod any more")
+		require.ErrorContains(t, err, "at fra", "ams does not own the pod any more")
 		synctest.Wait()
 		w.hosts["fra"].gateOpen = false
 		w.settled(t, "a move from the wrong node")
@@ -158,6 +158,9 @@ func strike(t *testing.T, point string, when moment, fault func(*world, string) 
 		if errors.As(err, &moved) {
 			require.NotEmpty(t, moved.Step)
 			require.NotEmpty(t, moved.Node)
+		}
+		if err != nil && fault == nil {
+			require.ErrorIs(t, err, ErrCancelled)
 		}
 	default:
 		t.Fatal("the move has not ended")

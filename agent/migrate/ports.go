@@ -15,7 +15,7 @@ type Ledger interface {
 	Propose(ctx context.Context, c state.Command) (state.Result, error)
 	// View is the state as far as this node has heard.
 	View() state.View
-	// Watch signals that View has changed; it is closed with ctx.
+	// Watch signals that View may have changed, and falls silent with ctx.
 	Watch(ctx context.Context) <-chan struct{}
 }
 

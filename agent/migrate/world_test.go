@@ -50,6 +50,7 @@ type host struct {
 	prepared, images, gateOpen bool
 	starts                     int // how often the pod was let run from images
 	agent                      *agent
+	plan                       Plan // of Prepare
 }
 
 // agent is one life of a host's agent.
@@ -283,7 +284,7 @@ func (p peer) serve(point string, f func(a *Arrivals) error) error {
 }
 
 func (p peer) Preflight(ctx context.Context, plan Plan, f Facts) (o Offer, err error) {
-	err = p.serve("preflight", func(a *Arrivals) error { o, err = a.Preflight(ctx, plan, f); return err })
+	err = p.serve("preflight", func(a *Arrivals) error { o, err = a.Preflight(ctx, plan.Source, plan, f); return err })
 	return o, err
 }
 
@@ -378,8 +379,11 @@ type destination struct{ *agent }
 func (d destination) Check(context.Context, Plan, Facts) (o Offer, err error) {
 	return Offer{Missing: []state.Digest{"sha256:1"}}, d.at("check", func() error { return nil })
 }
-func (d destination) Prepare(context.Context, Plan) error {
-	return d.at("prepare", func() error { d.host.prepared = true; return nil })
+func (d destination) Prepare(_ context.Context, p Plan) error {
+	return d.at("prepare", func() error {
+		d.host.plan, d.host.prepared = p, true
+		return nil
+	})
 }
 func (d destination) ImportLayer(_ context.Context, _ Plan, _ state.Digest, r io.Reader) error {
 	return d.at("import layer", func() error { _, err := io.Copy(io.Discard, r); return err })
