@@ -196,13 +196,16 @@ func moveError(x *move) error {
 	var failed *migrate.Error
 	switch {
 	case errors.As(x.err, &failed):
-		e := api.Errorf(api.Aborted, what, "step %s failed on %s: %v", failed.Step, failed.Node, failed.Cause)
-		return e.WithCure(failed.Settled)
+		why := fmt.Sprintf("step %s failed on %s: %v", failed.Step, failed.Node, failed.Cause)
+		if errors.Is(failed.Cause, migrate.ErrCancelled) {
+			why = "it was cancelled at step " + failed.Step
+		}
+		return api.Errorf(api.Aborted, what, "%s", why).WithCure(failed.Settled)
 	case errors.As(x.err, &refused):
 		return api.Errorf(api.FailedPrecondition, what, "%v", refused).WithCure("nothing was changed")
-	case errors.Is(x.err, context.Canceled):
+	case errors.Is(x.err, migrate.ErrCancelled), errors.Is(x.err, context.Canceled):
 		return api.Errorf(api.Canceled, what, "it was cancelled before anything had changed")
-	case errors.Is(x.err, transport.ErrUnreachable):
+	case errors.Is(x.err, transport.ErrUnreachable), errors.Is(x.err, transport.ErrLost):
 		return api.Errorf(api.Unavailable, what, "%v", x.err).WithCure("nothing was changed; see drover node ls")
 	}
 	return api.Errorf(api.FailedPrecondition, what, "%v", x.err).WithCure("nothing was changed")

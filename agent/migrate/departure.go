@@ -90,8 +90,8 @@ func (d *Departure) step(life, ctx context.Context, s step) error {
 	if s.name == "retire" {
 		ctx = life // nothing to roll back to
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return ended(life, ctx.Err())
 	}
 	if d.journal != nil {
 		if err := d.journal.Begin(s.name); err != nil {
@@ -104,6 +104,9 @@ func (d *Departure) step(life, ctx context.Context, s step) error {
 	still := d.tellGoing(s, begun, sent)
 	err := s.do(d, ctx)
 	still()
+	if err != nil && ctx.Err() != nil {
+		err = ended(life, err)
+	}
 	p := Progress{Step: s.name, Node: d.where(s), Status: Done, Elapsed: time.Since(begun), Bytes: d.target.Sent() - sent, Note: d.notes}
 	if err != nil {
 		p.Status, p.Note = Broken, err.Error()
@@ -113,6 +116,15 @@ func (d *Departure) step(life, ctx context.Context, s step) error {
 	d.steps = append(d.steps, StepTime{s.name, p.Elapsed})
 	d.tell(p)
 	return nil
+}
+
+// ended says why a step did not do what it should once its context has ended. If somebody cancelled the move, that is the
+// reason, and not what the step met with because of it.
+func ended(life context.Context, err error) error {
+	if life.Err() != nil {
+		return err
+	}
+	return ErrCancelled
 }
 
 func (d *Departure) preflight(ctx context.Context) error {

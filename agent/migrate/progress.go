@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -42,6 +43,9 @@ type Report struct {
 	BytesSent   int64 // to the target, on the wire
 	FrozenBytes int64 // of it between freeze and resume
 }
+
+// ErrCancelled is why a move failed that somebody has cancelled.
+var ErrCancelled = errors.New("it was cancelled")
 
 // Error says at which step a move failed and how the pod is now.
 type Error struct {
