@@ -81,7 +81,7 @@ func (c *cli) report(err error) {
 	}
 	fmt.Fprintln(c.err, line+e.Why)
 	for _, v := range e.Violations {
-		fmt.Fprintf(c.err, "  %s: %s\n", v.Field, v.Why)
+		fmt.Fprintln(c.err, "  "+strings.TrimPrefix(v.Field+": "+v.Why, ": ")) // of the whole when there is no field
 	}
 	if e.Cure != "" {
 		fmt.Fprintln(c.err, "  "+strings.ReplaceAll(e.Cure, "\n", "\n  "))

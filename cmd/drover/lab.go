@@ -91,13 +91,13 @@ func newLabUp(flags *labFlags) *cobra.Command {
 			if flags.name != "lab" {
 				name = " --name " + flags.name
 			}
-			first := l.Sites()[0].Name
+			first, other := l.Sites()[0].Name, l.Hosts()[1].Name
 			fmt.Fprintf(cmd.OutOrStdout(), `Try:
   drover lab ls%[1]s
   drover lab exec%[1]s %[2]s -- drover status
   drover lab wan%[1]s %[2]s %[3]s --loss 0.5%%
   drover lab down%[1]s
-`, name, first, lab.ClientSite)
+`, name, first, other)
 			return nil
 		},
 	}
