@@ -308,7 +308,11 @@ func (b *backend) CancelMigration(ctx context.Context, name string) (api.Migrati
 	if x.err == nil {
 		return api.Migration{}, api.Errorf(api.FailedPrecondition, what, "it was past its point of no return: the pod runs on %s", x.plan.Target)
 	}
-	return b.GetMigration(ctx, x.plan.ID)
+	m, err := x.outcome(ctx, b.quorum)
+	if err != nil {
+		return api.Migration{}, err
+	}
+	return b.migration(m), nil
 }
 
 // ListMigrations implements [api.Migrations].

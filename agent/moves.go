@@ -161,6 +161,30 @@ func (m *moves) reportOf(id string) *api.Report {
 	return nil
 }
 
+// outcome is the record of a move that was undone. Its end was agreed, and this node hears of it a moment later.
+func (m *move) outcome(ctx context.Context, l ledger) (state.Migration, error) {
+	if _, begun := errors.AsType[*migrate.Error](m.err); !begun {
+		p := m.plan
+		return state.Migration{
+			ID: p.ID, Pod: p.Pod.Name, Source: p.Source, Target: p.Target, Epoch: p.Epoch(), Phase: state.Aborted,
+			Reason: "cancelled before anything had changed",
+		}, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	changes := l.Watch(ctx)
+	for {
+		if r, ok := l.View().Migration(m.plan.ID); ok && !r.Phase.Open() {
+			return r, nil
+		}
+		select {
+		case <-ctx.Done():
+			return state.Migration{}, ctx.Err()
+		case <-changes:
+		}
+	}
+}
+
 func (m *move) step() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
