@@ -119,13 +119,15 @@ func (b *backend) describe(p state.Pod) api.Pod {
 	if n, ok := b.quorum.View().Node(p.Node); ok {
 		out.Site = n.Site
 	}
-	if m, err := pod.ParseManifest(p.Manifest); err == nil {
+	m, err := pod.ParseManifest(p.Manifest)
+	if err == nil {
 		out.Image = m.Image()
 	}
 	if p.Node != b.config.Node {
 		return out
 	}
 	status, err := b.pods.runtime.Status(p.UID)
+	again := m != nil && wantsRestart(m, status.ExitCode)
 	out.PID, out.ExitCode = status.Pid, status.ExitCode
 	switch {
 	case p.Deleting:
@@ -140,6 +142,8 @@ func (b *backend) describe(p state.Pod) api.Pod {
 		out.Phase = api.PodRunning
 	case status.Phase == pod.Frozen:
 		out.Phase = api.PodFrozen
+	case status.Phase == pod.Exited && again:
+		out.Phase, out.Reason = api.PodPending, fmt.Sprintf("it ended with code %d and is started again, after a back-off", status.ExitCode)
 	case status.Phase == pod.Exited && status.ExitCode == 0:
 		out.Phase, out.Reason = api.PodSucceeded, "it ended at "+status.Exited.Format(time.RFC3339)
 	case status.Phase == pod.Exited:

@@ -45,6 +45,7 @@ func (a *agent) join(ctx context.Context, config migrate.Config, arriving func(u
 		if err := a.pods.recover(ctx, arriving); err != nil && ctx.Err() == nil {
 			a.log.Error("recovering pods", "err", err)
 		}
+		a.pods.keepRunning(ctx, arriving)
 	})
 	keepRoutes(ctx, a.quorum, a.host.router, a.log)
 }
