@@ -78,12 +78,11 @@ func (p *pods) run(ctx context.Context, m *pod.Manifest) (state.Pod, error) {
 	uid := newID()
 	p.take(uid)
 	defer p.give(uid)
-	r, err := p.ledger.Propose(ctx, state.CreatePod{
+	r, err := p.ask(ctx, what, state.CreatePod{
 		Name: m.Name(), UID: uid, Manifest: manifest, Image: image.Digest, Node: p.node, Created: time.Now(),
 	})
 	if err != nil {
-		return state.Pod{}, api.Errorf(api.Unavailable, what, "%v", err).
-			WithCure("the mesh needs a majority of its servers: drover status; whether the pod was created shows in drover pod ls")
+		return state.Pod{}, err
 	}
 	if !r.OK {
 		return state.Pod{}, api.Errorf(api.AlreadyExists, what, "%s", r.Reason)
@@ -93,6 +92,24 @@ func (p *pods) run(ctx context.Context, m *pod.Manifest) (state.Pod, error) {
 		return state.Pod{}, errors.Join(fmt.Errorf("%s: %w", what, err), p.erase(undo, *r.Pod))
 	}
 	return *r.Pod, nil
+}
+
+// patience is how long a person waits for the mesh to agree to something: an election, and some round trips.
+const patience = 15 * time.Second
+
+// ask proposes what a person wants and waits for.
+func (p *pods) ask(ctx context.Context, what string, c state.Command) (state.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	r, err := p.ledger.Propose(ctx, c)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("the mesh has not agreed within %s", patience)
+	}
+	if err != nil {
+		return r, api.Errorf(api.Unavailable, what, "%w", err).
+			WithCure("it needs a majority of its servers: see drover status. It may still agree later: see drover pod ls")
+	}
+	return r, nil
 }
 
 // start makes a pod's network and root file system and starts its container.
@@ -137,9 +154,9 @@ func (p *pods) remove(ctx context.Context, s state.Pod) error {
 		return api.Errorf(api.FailedPrecondition, what, "it is being started, moved or removed").WithCure("try again when that has ended")
 	}
 	defer p.give(s.UID)
-	r, err := p.ledger.Propose(ctx, state.MarkDeleting{Name: s.Name})
+	r, err := p.ask(ctx, what, state.MarkDeleting{Name: s.Name})
 	if err != nil {
-		return api.Errorf(api.Unavailable, what, "%v", err)
+		return err
 	}
 	if !r.OK {
 		return api.Errorf(api.FailedPrecondition, what, "%s", r.Reason)
