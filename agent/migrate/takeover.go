@@ -77,7 +77,7 @@ func (a *Arrivals) restore(x *arrival) error {
 	}
 	x.restore = r
 	if err := r.Wait(a.life); err != nil {
-		return fmt.Errorf("restoring: %w", err)
+		return err
 	}
 	return nil
 }
