@@ -241,13 +241,14 @@ type memconn struct {
 
 func (c *memconn) Read(b []byte) (int, error) {
 	for {
+		n, wait, changed, link, err := c.in.take(b)
+		// Only now: who closes or sets a deadline after this signals what is waited for below.
 		c.mu.Lock()
 		deadline, closed := c.deadline, c.closed
 		c.mu.Unlock()
 		if closed {
 			return 0, net.ErrClosed
 		}
-		n, wait, changed, link, err := c.in.take(b)
 		if n > 0 || err != nil {
 			return n, err
 		}

@@ -71,7 +71,15 @@ func (m *mesh) stop(node string) {
 	m.net.mu.Unlock()
 	q := m.nodes[node]
 	delete(m.nodes, node)
-	require.NoError(m.t, q.Close())
+	closed := make(chan error, 1)
+	go func() { closed <- q.Close() }()
+	select {
+	case err := <-closed:
+		require.NoError(m.t, err)
+	case <-m.ctx().Done():
+		stacks := make([]byte, 1<<20)
+		m.t.Fatalf("closing %s hangs:\n%s", node, stacks[:runtime.Stack(stacks, true)])
+	}
 }
 
 // kill stops a node without its saying good-bye to anybody, and then puts its links right again.
