@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +21,8 @@ type mesh struct {
 	dir   string
 	mu    sync.Mutex
 	addrs map[string]netip.AddrPort
+	// transports are those that start opened.
+	transports []*transport.Transport
 }
 
 func newMesh(t testing.TB, nodes ...string) *mesh {
@@ -28,7 +32,39 @@ func newMesh(t testing.TB, nodes ...string) *mesh {
 	if err := transport.InitMesh(dir, "test", nodes); err != nil {
 		t.Fatal(err)
 	}
-	return &mesh{t: t, dir: dir, addrs: map[string]netip.AddrPort{}}
+	m := &mesh{t: t, dir: dir, addrs: map[string]netip.AddrPort{}}
+	if _, ok := t.(*testing.T); ok {
+		m.watch(patience)
+	}
+	return m
+}
+
+// patience is some times what the slowest test takes on a busy machine.
+const patience = 45 * time.Second
+
+// watch fails a test that takes too long: it says where everything stands and closes the transports, so that
+// whatever waits for one ends with an error.
+func (m *mesh) watch(patience time.Duration) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-done:
+		case <-time.After(patience):
+			stacks := make([]byte, 1<<20)
+			m.t.Errorf("stuck after %v:\n%s", patience, stacks[:runtime.Stack(stacks, true)])
+			m.mu.Lock()
+			open := slices.Clone(m.transports)
+			m.mu.Unlock()
+			for _, tr := range open {
+				_ = tr.Close()
+			}
+		}
+	})
+	m.t.Cleanup(func() {
+		close(done)
+		wg.Wait()
+	})
 }
 
 func (m *mesh) resolve(node string) (netip.AddrPort, error) {
@@ -65,6 +101,9 @@ func (m *mesh) start(config transport.Config) *transport.Transport {
 		m.t.Fatal(err)
 	}
 	m.t.Cleanup(func() { tr.Close() })
+	m.mu.Lock()
+	m.transports = append(m.transports, tr)
+	m.mu.Unlock()
 	m.route(tr.Node(), tr.Addr())
 	return tr
 }
