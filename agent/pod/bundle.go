@@ -36,6 +36,8 @@ func (r *Runtime) bundle(s Spec) *specs.Spec {
 		Process: &specs.Process{
 			Args: args, Env: env, Cwd: cwd,
 			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
+			// The agent's own, which is low, would be inherited: when memory is short a pod has to go before it.
+			OOMScoreAdj: ptr(0),
 		},
 		Mounts: []specs.Mount{
 			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},

@@ -204,7 +204,13 @@ func TestPodOutlivesItsAgent(t *testing.T) {
 	cmd.Stdout = nil
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
+	oomScore := func(score string) { // of the agent; its unit gives it one of its own, which the pod must not inherit
+		require.NoError(t, os.WriteFile("/proc/self/oom_score_adj", []byte(score), 0o644))
+	}
+	oomScore("300")
+	err = cmd.Start()
+	oomScore("0")
+	require.NoError(t, err)
 	line, _ := bufio.NewReader(out).ReadString('\n')
 	require.Equal(t, "started <nil>\n", line)
 	require.NoError(t, cmd.Process.Kill())
@@ -224,6 +230,9 @@ func TestPodOutlivesItsAgent(t *testing.T) {
 		require.NoError(t, err)
 		require.NotContains(t, string(environ), "NOTIFY_SOCKET")
 	}
+	score, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", all[0].Pid))
+	require.NoError(t, err)
+	require.Equal(t, "0\n", string(score))
 	require.NoError(t, r.Kill(limited(t), uid))
 	_, status := ended(t, r)
 	require.Equal(t, 137, status.ExitCode)
