@@ -49,8 +49,9 @@ test: ## every test there is: those of check, then those that need root, with re
 	@echo "test: with root, one package at a time"
 	@$(GO) test -tags root -p 1 -count 1 -timeout 20m $$(configs/root-packages.sh)
 
-lint: tools ## vet and golangci-lint (import rules included) on all build tags
-	@echo "lint: go vet and golangci-lint"
+lint: tools ## vet and golangci-lint (import rules included) on all build tags; go.mod is tidy
+	@echo "lint: go mod tidy, go vet and golangci-lint"
+	@$(GO) mod tidy -diff
 	@$(GO) vet -tags root ./...
 	@$(GOLANGCI) run --build-tags root ./...
 
