@@ -116,14 +116,15 @@ func (a *agent) openHost(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.router, err = route.Open(ctx, route.Config{
+	opened, err := route.Open(ctx, route.Config{
 		Node: c.Node, Underlay: c.Address.Addr(), PodCIDR: c.PodCIDR,
 		VNI: int(c.Overlay.VNI), Port: int(c.Overlay.Port), Log: a.log.With("part", "route"),
 	})
 	if err != nil {
 		return err
 	}
-	a.onClose(h.router.Close)
+	h.router = newRouter(opened)
+	a.onClose(opened.Close)
 	a.host = h
 	return nil
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/drover-mesh/drover/agent/criu"
 	"github.com/drover-mesh/drover/agent/pod"
-	"github.com/drover-mesh/drover/agent/route"
 	"github.com/drover-mesh/drover/state"
 	"github.com/drover-mesh/drover/volumes"
 )
@@ -24,7 +23,7 @@ type host struct {
 	node             string
 	stateDir, runDir string
 	layers           *volumes.Store
-	router           *route.Router
+	router           *router
 	runtime          *pod.Runtime
 	log              *slog.Logger
 

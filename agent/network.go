@@ -2,7 +2,10 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/drover-mesh/drover/agent/route"
@@ -24,8 +27,37 @@ func desired(v state.View) route.Desired {
 	return d
 }
 
+// router is the host's router for those who may come before its first Set: a restarted agent takes up its moves and
+// pods as soon as it can ask the mesh, and only then learns the routes. They wait.
+type router struct {
+	*route.Router
+	first sync.Once
+	ready chan struct{} // closed by the first Set
+}
+
+func newRouter(r *route.Router) *router { return &router{Router: r, ready: make(chan struct{})} }
+
+// Set is [route.Router.Set].
+func (r *router) Set(ctx context.Context, d route.Desired) error {
+	err := r.Router.Set(ctx, d)
+	if err == nil {
+		r.first.Do(func() { close(r.ready) })
+	}
+	return err
+}
+
+// PreparePod is [route.Router.PreparePod], once there are routes.
+func (r *router) PreparePod(ctx context.Context, uid string, addr netip.Addr, hold bool) (string, error) {
+	select {
+	case <-r.ready:
+		return r.Router.PreparePod(ctx, uid, addr, hold)
+	case <-ctx.Done():
+		return "", fmt.Errorf("waiting for this node's first routes: %w", ctx.Err())
+	}
+}
+
 // keepRoutes makes the data plane follow the committed state until ctx ends.
-func keepRoutes(ctx context.Context, l ledger, r *route.Router, log *slog.Logger) {
+func keepRoutes(ctx context.Context, l ledger, r *router, log *slog.Logger) {
 	changes := l.Watch(ctx)
 	tick := time.NewTicker(repairEvery)
 	defer tick.Stop()

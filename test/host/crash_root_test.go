@@ -4,6 +4,7 @@ package host
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -143,7 +144,7 @@ func TestTargetKilledAfterActivateBeforeTheRestore(t *testing.T) {
 		defer close(killed)
 		waitFor(func() bool {
 			migrations, err := m.clients["nyc"].ListMigrations(t.Context())
-			return err == nil && len(migrations) > 0 && migrations[len(migrations)-1].Phase == api.MigrationActivated
+			return err == nil && slices.ContainsFunc(migrations, func(g api.Migration) bool { return g.Phase == api.MigrationActivated })
 		})
 		m.kill(t, "fra")
 	}()
