@@ -82,8 +82,12 @@ func (b *backend) RunPod(ctx context.Context, manifest []byte, _ string) (api.Po
 
 // ListPods implements [api.Pods].
 func (b *backend) ListPods(_ context.Context, local bool) ([]api.Pod, error) {
+	v, err := b.view("listing pods")
+	if err != nil {
+		return nil, err
+	}
 	var all []api.Pod
-	for _, p := range b.quorum.View().Pods() {
+	for _, p := range v.Pods() {
 		if !local || p.Node == b.config.Node {
 			all = append(all, b.describe(p))
 		}
@@ -102,10 +106,27 @@ func (b *backend) GetPod(_ context.Context, name string) (api.Pod, error) {
 	return out, nil
 }
 
+// view is the committed state as this node knows it; one that has just started knows nothing, and must not say so of the
+// mesh.
+func (b *backend) view(what string) (state.View, error) { return heard(b.quorum.View(), what) }
+
+func heard(v state.View, what string) (state.View, error) {
+	if v.Index() == 0 {
+		return v, api.Errorf(api.Unavailable, what, "this node has just started, and has not heard of the mesh yet").
+			WithCure("try again in some seconds; if that lasts, see drover status")
+	}
+	return v, nil
+}
+
 func (b *backend) pod(name string) (state.Pod, error) {
-	p, ok := b.quorum.View().Pod(name)
+	what := "looking for pod " + name
+	v, err := b.view(what)
+	if err != nil {
+		return state.Pod{}, err
+	}
+	p, ok := v.Pod(name)
 	if !ok {
-		return p, api.Errorf(api.NotFound, "looking for pod "+name, "the mesh has no such pod").WithCure("see drover pod ls")
+		return p, api.Errorf(api.NotFound, what, "the mesh has no such pod").WithCure("see drover pod ls")
 	}
 	return p, nil
 }
@@ -213,8 +234,11 @@ func (b *backend) GetStatus(ctx context.Context) (api.Status, error) {
 		return api.Status{}, err
 	}
 	s := api.Status{
-		Node: b.config.Node, Site: b.config.Site, Version: b.version, Started: b.started, PodCIDR: v.PodCIDR().String(),
+		Node: b.config.Node, Site: b.config.Site, Version: b.version, Started: b.started,
 		Leader: b.quorum.Leader(), Role: b.quorum.Status().Role, Servers: b.config.Servers, AppliedIndex: v.Index(), NodesKnown: len(nodes),
+	}
+	if v.PodCIDR().IsValid() {
+		s.PodCIDR = v.PodCIDR().String()
 	}
 	for _, n := range nodes {
 		if n.State == api.NodeAlive {
@@ -321,8 +345,12 @@ func (b *backend) CancelMigration(ctx context.Context, name string) (api.Migrati
 
 // ListMigrations implements [api.Migrations].
 func (b *backend) ListMigrations(context.Context) ([]api.Migration, error) {
+	v, err := b.view("listing migrations")
+	if err != nil {
+		return nil, err
+	}
 	var out []api.Migration
-	for _, m := range b.quorum.View().Migrations() {
+	for _, m := range v.Migrations() {
 		out = append(out, b.migration(m))
 	}
 	return out, nil
@@ -330,9 +358,14 @@ func (b *backend) ListMigrations(context.Context) ([]api.Migration, error) {
 
 // GetMigration implements [api.Migrations].
 func (b *backend) GetMigration(_ context.Context, id string) (api.Migration, error) {
-	m, ok := b.quorum.View().Migration(id)
+	what := "looking for migration " + id
+	v, err := b.view(what)
+	if err != nil {
+		return api.Migration{}, err
+	}
+	m, ok := v.Migration(id)
 	if !ok {
-		return api.Migration{}, api.Errorf(api.NotFound, "looking for migration "+id, "the mesh has none of that id")
+		return api.Migration{}, api.Errorf(api.NotFound, what, "the mesh has none of that id")
 	}
 	return b.migration(m), nil
 }

@@ -66,7 +66,7 @@ func (p *pods) run(ctx context.Context, m *pod.Manifest) (state.Pod, error) {
 	image, err := p.layers.Image(m.Image())
 	if errors.Is(err, volumes.ErrNotFound) {
 		return state.Pod{}, api.Errorf(api.FailedPrecondition, what, "image %s is not on %s", m.Image(), p.node).
-			WithCure(fmt.Sprintf("load it there: drover image load %s ROOT-FILE-SYSTEM.tar", m.Image()))
+			WithCure(fmt.Sprintf("load it there: drover image load %s ROOT-FILE-SYSTEM.tar --node %s", m.Image(), p.node))
 	}
 	if err != nil {
 		return state.Pod{}, err

@@ -35,11 +35,15 @@ func (c *cli) describeStatus(w io.Writer, s api.Status) error {
 	default:
 		leader = fmt.Sprintf("%s leads, this node is a %s", s.Leader, s.Role)
 	}
+	pods := fmt.Sprintf("%d here, %d in the mesh; network %s", s.PodsHere, s.PodsTotal, s.PodCIDR)
+	if s.AppliedIndex == 0 {
+		pods = "not known yet: this node has not heard of the mesh since it started"
+	}
 	err := fields(w, [][2]string{
 		{"Node", fmt.Sprintf("%s at %s, version %s, up %s", s.Node, s.Site, s.Version, age(c.now(), s.Started))},
 		{"Mesh", fmt.Sprintf("%d of %d nodes alive", s.NodesAlive, s.NodesKnown)},
 		{"Consensus", fmt.Sprintf("%s; servers %s; applied %d", leader, strings.Join(s.Servers, ", "), s.AppliedIndex)},
-		{"Pods", fmt.Sprintf("%d here, %d in the mesh; network %s", s.PodsHere, s.PodsTotal, s.PodCIDR)},
+		{"Pods", pods},
 	}...)
 	if err != nil {
 		return err
