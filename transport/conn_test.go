@@ -263,16 +263,17 @@ func TestBulkIsPacedAndControlIsNot(t *testing.T) {
 	config := m.config("ams")
 	config.BulkRate = limit
 	ams, fra := m.start(config), m.start(m.config("fra"))
-	for kind, least := range map[transport.Kind]time.Duration{transport.Bulk: 400 * time.Millisecond, transport.Move: 0} {
+	for kind, size := range map[transport.Kind]int{transport.Bulk: limit / 2, transport.Move: 8 * limit} {
 		a, b := pair(t, ams, fra, kind)
 		start := time.Now()
 		go func() {
-			_, _ = a.Write(make([]byte, limit/2))
+			_, _ = a.Write(make([]byte, size))
 			_ = a.CloseWrite()
 		}()
 		n, err := io.Copy(io.Discard, b)
 		took := time.Since(start)
-		if err != nil || n != limit/2 || took < least || (least == 0 && took > 300*time.Millisecond) {
+		paced := took > time.Duration(float64(size)/limit*0.8*float64(time.Second))
+		if err != nil || n != int64(size) || paced != (kind == transport.Bulk) {
 			t.Errorf("%s: %d bytes in %v, %v", kind, n, took, err)
 		}
 		try(t, a.Close())
@@ -321,7 +322,7 @@ func TestStatsAgreeWithTheLink(t *testing.T) {
 	if off := float64(sent.WireSent-counted) / float64(counted); off < -0.005 || off > 0.005 {
 		t.Errorf("%d bytes sent, the link counted %d", sent.WireSent, counted)
 	}
-	if rtt := ams.RTT("fra"); rtt < 10*time.Millisecond || rtt > 40*time.Millisecond {
+	if rtt := ams.RTT("fra"); rtt < 10*time.Millisecond || rtt > 200*time.Millisecond {
 		t.Errorf("RTT %v over a link of 10 ms", rtt)
 	}
 	try(t, ams.Close()) // what is gone still counts
