@@ -131,13 +131,35 @@ func TestRestoreOutlivesAnAgentKilledMeanwhile(t *testing.T) {
 			to.attract(t)
 			require.NoError(t, r.Resume(limited(t)))
 			require.NoError(t, r.Resume(limited(t)), "a second time")
-			require.ErrorContains(t, r.Cancel(limited(t)), "runs already")
+			require.ErrorIs(t, r.Cancel(limited(t)), ErrRan)
 			c.ask(t)
 			from, to = to, from
 		})
 	}
 	_, err := OpenRestore(t.TempDir())
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// An agent that dies once it has let a pod go leaves that on its way; the next one must neither kill the pod nor take it for
+// one that never ran.
+func TestCancelComesTooLateForAPodThatWasLetGo(t *testing.T) {
+	from, to := newSites(t)
+	c := from.start(t)
+	r, err := StartRestore(limited(t), to.prepare(t, from, from.images(t)))
+	require.NoError(t, err)
+	require.NoError(t, r.Restored(limited(t)))
+	from.end(t)
+	to.attract(t)
+	verdict, err := r.decide("resume")
+	require.NoError(t, err)
+	defer verdict.Close()
+	again, err := OpenRestore(r.options.Work)
+	require.NoError(t, err)
+	require.ErrorIs(t, again.Cancel(limited(t)), ErrRan)
+	require.ErrorIs(t, again.Cancel(limited(t)), ErrRan, "a second time")
+	c.ask(t)
+	require.NoError(t, again.Resume(limited(t)))
+	c.ask(t)
 }
 
 // Whatever a restore is cancelled in, the source's copy still has the connection, and a restore afterwards succeeds.

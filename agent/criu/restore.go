@@ -21,6 +21,7 @@ const (
 	gateFifo      = "verdict"      // FIFO: from us to the gate
 	gateBell      = "bell"         // FIFO: from the gate, when it has made one of the files below
 	gateRestored  = "restored"     // exists when everything waits for the verdict
+	gateResuming  = "resuming"     // exists when the pod may run, from before its first instruction on
 	gateResumed   = "resumed"      // exists when the pod runs
 )
 
@@ -53,6 +54,7 @@ const gate = `#!/bin/sh
 cd "$DROVER_GATE" || exit 1
 case "$CRTOOLS_SCRIPT_ACTION" in
 post-restore) : > restored; echo 1<> bell ;;
+pre-resume) : > resuming; exit 0 ;;
 post-resume) : > resumed; echo 1<> bell; exit 0 ;;
 *) exit 0 ;;
 esac
@@ -66,6 +68,9 @@ while :; do
 	esac
 done
 `
+
+// ErrRan says that a restored pod runs or has run, so that its images are not its state any more.
+var ErrRan = errors.New("the pod runs already")
 
 // StartRestore begins a restore and returns while it goes on.
 func StartRestore(_ context.Context, o RestoreOptions) (*Restore, error) {
@@ -85,6 +90,9 @@ func OpenRestore(work string) (*Restore, error) {
 	data, err := os.ReadFile(filepath.Join(work, restoreMarker))
 	if err != nil {
 		return nil, fmt.Errorf("looking for a restore: %w", err)
+	}
+	if len(data) == 0 { // whoever wrote it died, and had started nothing yet
+		return nil, fmt.Errorf("looking for a restore: %w", os.ErrNotExist)
 	}
 	r := &Restore{}
 	if err := json.Unmarshal(data, &r.options); err != nil {
@@ -161,11 +169,18 @@ func (r *Restore) Resume(ctx context.Context) error {
 }
 
 // Cancel ends a restore at whatever point it is, or cleans up after one that failed: nothing that was restored has run, and
-// no packet tells of its end. A pod that runs already is not cancelled, and the error says so. Done again it does nothing.
+// no packet tells of its end. A pod that may run already is left alone, and the error is ErrRan. Done again it does nothing.
 // The runtime's own record of the pod is left for the runtime to remove.
 func (r *Restore) Cancel(ctx context.Context) error {
-	if exists(r.path(gateResumed)) {
-		return errors.New("cancelling the restore: the pod runs already")
+	if err := r.cancel(ctx); err != nil {
+		return fmt.Errorf("cancelling the restore: %w", err)
+	}
+	return nil
+}
+
+func (r *Restore) cancel(ctx context.Context) error {
+	if r.ran() {
+		return ErrRan
 	}
 	if exists(r.path(gateRestored)) { // CRIU can back out by itself, which leaves least
 		if verdict, err := r.decide("cancel"); err == nil {
@@ -175,14 +190,23 @@ func (r *Restore) Cancel(ctx context.Context) error {
 			verdict.Close()
 		}
 	}
+	if r.ran() { // another verdict was there first
+		return ErrRan
+	}
 	if err := r.slay(ctx); err != nil {
-		return fmt.Errorf("cancelling the restore: %w", err)
+		return err
 	}
 	if err := r.sweep(); err != nil {
-		return fmt.Errorf("cancelling the restore: %w", err)
+		return err
+	}
+	if r.ran() { // it began in the midst of that: it is gone, and was more than its images
+		return ErrRan
 	}
 	return nil
 }
+
+// ran says whether the pod runs or has run, or may have.
+func (r *Restore) ran() bool { return exists(r.path(gateResuming)) || exists(r.path(gateResumed)) }
 
 // decide puts a verdict where the gate finds it.
 func (r *Restore) decide(verdict string) (*os.File, error) {
@@ -266,13 +290,14 @@ func (r *Restore) openMonitor() (int, error) {
 	return fd, nil
 }
 
+// monitorGone waits until the monitor has ended, or the pod may run.
 func (r *Restore) monitorGone(ctx context.Context) error {
 	monitor, err := r.openMonitor()
 	if err != nil || monitor < 0 {
 		return err
 	}
 	defer unix.Close(monitor)
-	for !readable(monitor) {
+	for !readable(monitor) && !r.ran() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
