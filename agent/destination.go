@@ -14,6 +14,7 @@ import (
 	"github.com/drover-mesh/drover/agent/criu"
 	"github.com/drover-mesh/drover/agent/migrate"
 	"github.com/drover-mesh/drover/agent/pod"
+	"github.com/drover-mesh/drover/agent/route"
 	"github.com/drover-mesh/drover/state"
 	"github.com/drover-mesh/drover/volumes"
 )
@@ -167,8 +168,8 @@ func (d destination) Restore(ctx context.Context, p migrate.Plan) (migrate.Resto
 	return restore{started}, nil
 }
 
-// endRestore ends what an earlier agent may have begun.
-func (d destination) endRestore(ctx context.Context, p migrate.Plan) error {
+// Cancel implements [migrate.Destination].
+func (d destination) Cancel(ctx context.Context, p migrate.Plan) error {
 	r, err := criu.OpenRestore(filepath.Join(d.moveDir(p.ID), "restore"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -176,7 +177,20 @@ func (d destination) endRestore(ctx context.Context, p migrate.Plan) error {
 	if err != nil {
 		return err
 	}
-	if err := r.Cancel(ctx); err != nil {
+	if err := r.Cancel(ctx); errors.Is(err, criu.ErrRan) {
+		return fmt.Errorf("%w: %w", migrate.ErrRan, err)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// endRestore ends what an earlier agent may have begun.
+func (d destination) endRestore(ctx context.Context, p migrate.Plan) error {
+	if _, err := os.Stat(filepath.Join(d.moveDir(p.ID), "restore")); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err := d.Cancel(ctx, p); err != nil {
 		return err
 	}
 	// Sockets that outlive their killed pod in a network namespace keep its addresses from the next restore there.
@@ -190,12 +204,11 @@ func (r restore) Wait(ctx context.Context) error { return r.Restored(ctx) }
 
 // Release implements [migrate.Destination].
 func (d destination) Release(_ context.Context, p migrate.Plan) error {
-	return d.router.Release(p.Pod.UID)
-}
-
-// Ran implements [migrate.Destination].
-func (d destination) Ran(_ context.Context, p migrate.Plan) (bool, error) {
-	return criu.Resumed(filepath.Join(d.moveDir(p.ID), "restore")), nil
+	err := d.router.Release(p.Pod.UID)
+	if errors.Is(err, route.ErrNoPod) { // the host was rebooted since, or the pod has left: nothing is held
+		return nil
+	}
+	return err
 }
 
 // Discard implements [migrate.Destination].

@@ -8,6 +8,7 @@ import (
 
 	"github.com/drover-mesh/drover/agent/migrate"
 	"github.com/drover-mesh/drover/state"
+	"github.com/drover-mesh/drover/transport"
 	"github.com/drover-mesh/drover/transport/wire"
 )
 
@@ -110,11 +111,22 @@ func (d dataWriter) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// body reads a body: io.EOF is its end, and a stream that ends before is an error.
+// body reads a body: io.EOF is its end, and a stream that ends before is an error. Close gives it up.
 type body struct {
 	r     io.Reader
+	close func()
 	left  int // of the frame that is being read
 	ended bool
+}
+
+func newBody(c *transport.Conn) *body {
+	return &body{r: c, close: func() { c.Reset(transport.FirstUserCode) }}
+}
+
+// Close implements [io.Closer]. A Read that waits returns.
+func (b *body) Close() error {
+	b.close()
+	return nil
 }
 
 func (b *body) Read(p []byte) (int, error) {

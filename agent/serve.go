@@ -80,9 +80,9 @@ func (s moveServer) do(ctx context.Context, conn *transport.Conn, t wire.Type, c
 		}
 		return s.arrivals.Prepare(ctx, peer, *c.Plan)
 	case frameLayer:
-		return s.arrivals.Layer(ctx, peer, c.Move, c.Digest, &body{r: conn})
+		return s.arrivals.Layer(ctx, peer, c.Move, c.Digest, newBody(conn))
 	case frameUpper:
-		return s.arrivals.Upper(ctx, peer, c.Move, &body{r: conn})
+		return s.arrivals.Upper(ctx, peer, c.Move, newBody(conn))
 	case frameImages:
 		return s.images(conn, c.Move)
 	case frameTakeOver:
@@ -97,33 +97,47 @@ func (s moveServer) do(ctx context.Context, conn *transport.Conn, t wire.Type, c
 // images receives the images of one stream.
 func (s moveServer) images(conn *transport.Conn, move string) error {
 	for {
-		t, payload, err := wire.ReadFrame(conn, maxData)
+		more, err := s.image(conn, move)
 		if err != nil {
-			return err
+			s.arrivals.Lost(conn.Peer(), move, err)
 		}
-		if t == frameEnd {
-			return nil
-		}
-		if t != frameImage {
-			return fmt.Errorf("frame of type %d where an image should begin", t)
-		}
-		var i image
-		if err := (wire.Message{Type: t, Body: payload}).Decode(&i); err != nil {
-			return err
-		}
-		if err := s.arrivals.Image(conn.Peer(), move, i.Name, &body{r: conn}); err != nil {
+		if err != nil || !more {
 			return err
 		}
 	}
 }
 
+// image receives an image, or the end of the stream.
+func (s moveServer) image(conn *transport.Conn, move string) (more bool, err error) {
+	t, payload, err := wire.ReadFrame(conn, maxData)
+	if err != nil {
+		return false, err
+	}
+	if t == frameEnd {
+		return false, nil
+	}
+	if t != frameImage {
+		return false, fmt.Errorf("frame of type %d where an image should begin", t)
+	}
+	var i image
+	if err := (wire.Message{Type: t, Body: payload}).Decode(&i); err != nil {
+		return false, err
+	}
+	return true, s.arrivals.Image(conn.Peer(), move, i.Name, newBody(conn))
+}
+
+// takeOver tells the source of each milestone. A source that can't be reached must not hold up its pod.
 func (s moveServer) takeOver(conn *transport.Conn, c call) error {
-	var mu sync.Mutex
-	return s.arrivals.TakeOver(conn.Peer(), c.Move, *c.Manifest, func(m migrate.Milestone) {
-		mu.Lock()
-		defer mu.Unlock()
-		if err := wire.WriteMessage(conn, frameMilestone, m); err != nil {
-			s.log.Debug("telling a source how its move goes on", "peer", conn.Peer(), "err", err)
+	news := make(chan migrate.Milestone, 8) // more than there are
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		for m := range news {
+			if err := wire.WriteMessage(conn, frameMilestone, m); err != nil {
+				s.log.Debug("telling a source how its move goes on", "peer", conn.Peer(), "err", err)
+			}
 		}
 	})
+	defer telling.Wait()
+	defer close(news)
+	return s.arrivals.TakeOver(conn.Peer(), c.Move, *c.Manifest, func(m migrate.Milestone) { news <- m })
 }

@@ -2,11 +2,17 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/drover-mesh/drover/state"
 )
+
+// abandoned is after how much silence of a source its move is aborted.
+const abandoned = 10 * time.Minute
 
 // Arrivals serves the moves that come to this node. It takes a checkpoint, which is code that will run as root,
 // only from the node that the committed state names as the source of a move to this one.
@@ -16,8 +22,10 @@ type Arrivals struct {
 
 	mu   sync.Mutex
 	open map[string]*arrival // by move
-	life context.Context     //nolint:containedctx // what arrivals do goes on after the request that began it
-	jobs sync.WaitGroup
+	// What arrivals do goes on after the request that began it. What has begun gets a moment longer than life.
+	life, work context.Context //nolint:containedctx // see above
+	stop       context.CancelFunc
+	jobs       sync.WaitGroup
 }
 
 // arrival is one move to this node.
@@ -25,21 +33,39 @@ type arrival struct {
 	plan    Plan
 	journal *Journal
 
-	mu      sync.RWMutex // read: something is received; write: it is taken over or discarded
-	taken   bool         // the take-over has begun: nothing more is received
-	gone    bool         // discarded or finished
-	restore Restore
+	mu       lock // shared: something is received; alone: it is prepared, taken over or discarded
+	prepared bool
+	taken    bool // the take-over has begun: nothing more is received
+	gone     bool // discarded or finished
+	restore  Restore
 
 	cargo cargo
+	heard atomic.Int64    // when the source last showed itself, in nanoseconds since 1970
+	over  context.Context //nolint:containedctx // ends when nothing needs to be received any more
+	cut   context.CancelFunc
 }
 
-// NewArrivals readies this node to take pods. Close must be called before life ends the node's ledger.
+func newArrival(life context.Context, j *Journal) *arrival {
+	x := &arrival{plan: j.Plan, journal: j, mu: newLock(), cargo: newCargo()}
+	x.over, x.cut = context.WithCancel(life)
+	x.hear()
+	return x
+}
+
+func (x *arrival) hear() { x.heard.Store(time.Now().UnixNano()) }
+
+// NewArrivals readies this node to take pods. Close must be called before the node's ledger ends.
 func NewArrivals(life context.Context, c Config, d Destination) *Arrivals {
-	return &Arrivals{Config: c, dest: d, open: map[string]*arrival{}, life: life}
+	a := &Arrivals{Config: c, dest: d, open: map[string]*arrival{}, life: life}
+	a.work, a.stop = outlive(life)
+	return a
 }
 
 // Close waits for what is under way. life must have ended.
-func (a *Arrivals) Close() { a.jobs.Wait() }
+func (a *Arrivals) Close() {
+	a.jobs.Wait()
+	a.stop()
+}
 
 // Held says whether the pod's packets must be held here: it arrives, and does not run yet.
 func (a *Arrivals) Held(podUID string) bool {
@@ -80,24 +106,45 @@ func (a *Arrivals) Prepare(ctx context.Context, peer string, p Plan) error {
 	if err != nil {
 		return err
 	}
+	x, err := a.begin(p)
+	if err != nil {
+		return err
+	}
+	x.mu.Lock() // so that a move that is aborted meanwhile removes what is made here
+	defer x.mu.Unlock()
+	switch {
+	case x.gone || x.taken:
+		return fmt.Errorf("move %s was ended before", p.ID)
+	case x.prepared:
+		return nil
+	}
+	if err := a.dest.Prepare(ctx, p); err != nil {
+		return err
+	}
+	x.prepared = true
+	return nil
+}
+
+// begin finds the arrival of a move, or opens it.
+func (a *Arrivals) begin(p Plan) (*arrival, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if _, ok := a.open[p.ID]; ok {
-		return nil
+	if x, ok := a.open[p.ID]; ok {
+		return x, nil
 	}
 	for _, x := range a.open {
 		if x.plan.Pod.UID == p.Pod.UID {
-			return fmt.Errorf("what move %s left of pod %s is still being removed", x.plan.ID, p.Pod.Name)
+			return nil, fmt.Errorf("what move %s left of pod %s is still being removed", x.plan.ID, p.Pod.Name)
 		}
 	}
 	j, err := createJournal(a.Journals, AsTarget, p)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	x := &arrival{plan: p, journal: j, cargo: newCargo()}
+	x := newArrival(a.life, j)
 	a.open[p.ID] = x
 	a.jobs.Go(func() { a.follow(x) })
-	return a.dest.Prepare(ctx, p)
+	return x, nil
 }
 
 // authorise returns the plan of a move as the mesh has committed it. Of what the peer says only the id counts, and
@@ -151,18 +198,40 @@ func (a *Arrivals) find(peer, id string) (*arrival, error) {
 	return x, nil
 }
 
-// follow ends the arrival when the mesh has aborted the move.
+// follow ends the arrival when the mesh has aborted the move, or the take-over left it so.
 func (a *Arrivals) follow(x *arrival) {
-	phase, err := awaitOutcome(a.life, a.Ledger, x.plan.ID)
+	phase, err := a.outcome(x)
+	x.cut() // whoever receives holds the lock, and the peer may be silent
 	if err != nil || phase == state.Done {
 		return
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.taken { // takeOver sees the refusal itself
-		return
-	}
 	a.discard(x)
+}
+
+// outcome waits for the end of a move. Should nothing be heard of the source for long, and nothing be under way, it
+// aborts the move: a source that comes back finds that and thaws its pod.
+func (a *Arrivals) outcome(x *arrival) (state.MigrationPhase, error) {
+	for {
+		ctx, cancel := context.WithTimeout(a.life, abandoned)
+		phase, err := awaitOutcome(ctx, a.Ledger, x.plan.ID)
+		cancel()
+		if err == nil || a.life.Err() != nil {
+			return phase, err
+		}
+		if !x.mu.TryLock() { // something is received, or it is taken over
+			continue
+		}
+		silent := time.Since(time.Unix(0, x.heard.Load()))
+		x.mu.Unlock()
+		if silent < abandoned {
+			continue
+		}
+		if _, err := propose(a.life, a.Ledger, x.plan.abort(fmt.Sprintf("%s has heard nothing of %s for %s", a.Node, x.plan.Source, abandoned))); err != nil {
+			return "", err
+		}
+	}
 }
 
 // discard removes all that has arrived. x.mu is held.
@@ -170,15 +239,8 @@ func (a *Arrivals) discard(x *arrival) {
 	if x.gone {
 		return
 	}
-	err := a.again(x, "removing what has arrived", func(ctx context.Context, p Plan) error {
-		if x.restore != nil {
-			if err := x.restore.Cancel(ctx); err != nil {
-				return err
-			}
-		}
-		return a.dest.Discard(ctx, p)
-	})
-	if err == nil {
+	_ = x.cargo.broke(errors.New("the move was ended"))
+	if err := a.again(x, "removing what has arrived", a.dest.Discard); err == nil {
 		a.end(x)
 	}
 }
@@ -186,9 +248,8 @@ func (a *Arrivals) discard(x *arrival) {
 // end forgets an arrival of which nothing is left to do. x.mu is held.
 func (a *Arrivals) end(x *arrival) {
 	x.gone = true
-	if err := x.journal.Remove(); err != nil {
-		a.Log.Error("removing a journal", "move", x.plan.ID, "err", err)
-	}
+	x.cut()
+	removed(a.Config, x.journal)
 	a.mu.Lock()
 	delete(a.open, x.plan.ID)
 	a.mu.Unlock()

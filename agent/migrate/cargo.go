@@ -33,10 +33,17 @@ func (c *cargo) addImage(f File) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.images[f.Name] = f
-	if len(c.images) > maxImages {
-		c.err = fmt.Errorf("a checkpoint has at most %d images", maxImages)
-	}
 	c.tell()
+}
+
+// room refuses what would be one image too many, or comes after something that did not arrive.
+func (c *cargo) room() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.images) >= maxImages {
+		return fmt.Errorf("a checkpoint has at most %d images", maxImages)
+	}
+	return c.err
 }
 
 func (c *cargo) addUpper() {
@@ -50,7 +57,9 @@ func (c *cargo) addUpper() {
 func (c *cargo) broke(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.err = errors.Join(c.err, err)
+	if c.err == nil { // the first is the cause of those that follow
+		c.err = err
+	}
 	c.tell()
 	return err
 }

@@ -57,7 +57,7 @@ func NewDeparture(c Config, p Plan, s Source, t Target, watch func(Progress)) *D
 }
 
 // Run moves the pod. When ctx is cancelled before the mesh has activated the move, it is rolled back; after that
-// it goes on. life ends with the agent: then Run returns as soon as it can, and leaves the rest to Recover.
+// it goes on. life ends with the agent: then Run rolls back what it can within a grace, and leaves the rest to Recover.
 //
 // The error is an *Error, unless the move was refused before anything had changed (a *RefusedError, or why it
 // could not begin).
@@ -65,12 +65,14 @@ func (d *Departure) Run(life, ctx context.Context) (Report, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(life, cancel)()
+	work, stop := outlive(life)
+	defer stop()
 	begun := time.Now()
 	d.sentBefore = d.target.Sent()
 	defer d.close()
 	for _, s := range pipeline() {
 		if err := d.step(life, ctx, s); err != nil {
-			if settled := d.settle(life, s, err); settled != nil {
+			if settled := d.settle(work, s, err); settled != nil {
 				return Report{}, settled
 			}
 			break // the target runs the pod, and the source is retired
@@ -284,9 +286,9 @@ func (d *Departure) retireNow(ctx context.Context) error {
 	if err := d.source.Retire(ctx, d.plan); err != nil {
 		return err
 	}
-	j := d.journal
+	removed(d.Config, d.journal)
 	d.journal = nil
-	return j.Remove()
+	return nil
 }
 
 // await waits for the target's word.

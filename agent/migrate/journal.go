@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -37,6 +38,7 @@ type header struct {
 // move is left to do.
 type Journal struct {
 	file    *os.File
+	whole   int64 // bytes of whole lines
 	Role    Role
 	Plan    Plan
 	Entries []Entry
@@ -65,8 +67,11 @@ func createJournal(dir string, role Role, p Plan) (*Journal, error) {
 // disk, because what a power cut takes, the frozen pod and its images in memory, needs no journal afterwards.
 func (j *Journal) Begin(step string) error {
 	e := Entry{Step: step, At: time.Now()}
+	if err := j.write(e); err != nil {
+		return err
+	}
 	j.Entries = append(j.Entries, e)
-	return j.write(e)
+	return nil
 }
 
 // Begun says whether step was recorded.
@@ -81,7 +86,12 @@ func (j *Journal) Begun(step string) bool {
 
 // Remove ends the journal.
 func (j *Journal) Remove() error {
-	return errors.Join(j.file.Close(), os.Remove(j.file.Name()))
+	err := os.Remove(j.file.Name())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	_ = j.file.Close() // nothing of it is needed any more
+	return err
 }
 
 func (j *Journal) write(v any) error {
@@ -89,9 +99,11 @@ func (j *Journal) write(v any) error {
 	if err != nil {
 		return fmt.Errorf("encoding the journal of move %s: %w", j.Plan.ID, err)
 	}
-	if _, err := j.file.Write(append(line, '\n')); err != nil {
-		return fmt.Errorf("writing the journal of move %s: %w", j.Plan.ID, err)
+	n, err := j.file.Write(append(line, '\n'))
+	if err != nil { // as on a full disk; what comes next must not be the end of half a line
+		return errors.Join(fmt.Errorf("writing the journal of move %s: %w", j.Plan.ID, err), j.file.Truncate(j.whole))
 	}
+	j.whole += int64(n)
 	return nil
 }
 
@@ -110,7 +122,8 @@ func (j *Journal) sync(dir string) error {
 	return nil
 }
 
-// openJournals reads the journals that an earlier agent left in dir for one end of moves.
+// openJournals reads the journals that an earlier agent left in dir for one end of moves. The error names those that
+// can't be read; the others are returned all the same.
 func openJournals(dir string, role Role) ([]*Journal, error) {
 	files, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -120,42 +133,70 @@ func openJournals(dir string, role Role) ([]*Journal, error) {
 		return nil, fmt.Errorf("reading the journals: %w", err)
 	}
 	var all []*Journal
+	var errs []error
 	for _, f := range files {
 		if filepath.Ext(f.Name()) != "."+string(role) {
 			continue
 		}
 		j, err := openJournal(filepath.Join(dir, f.Name()))
 		if err != nil {
-			return all, err
-		}
-		if j != nil {
+			errs = append(errs, fmt.Errorf("reading journal %s: %w", f.Name(), err))
+		} else if j != nil {
 			all = append(all, j)
 		}
 	}
-	return all, nil
+	return all, errors.Join(errs...)
 }
 
 // openJournal reads a journal. One whose first line is not whole belongs to a move that had not begun: it is
-// removed, and nil returned. A last line that is not whole is a step that had not begun.
+// removed, and nil returned. A last line that is not whole is a step that had not begun, and cut off.
 func openJournal(name string) (*Journal, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {
-		return nil, fmt.Errorf("opening a journal: %w", err)
+		return nil, err
 	}
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 4<<20) // a manifest is part of the header
 	j := &Journal{file: f}
-	var h header
-	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &h) != nil {
+	if err := j.read(); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	if j.whole == 0 {
 		return nil, j.Remove()
 	}
-	j.Role, j.Plan = h.Role, h.Plan
-	for lines.Scan() {
+	return j, nil
+}
+
+// read reads what stands in the file.
+func (j *Journal) read() error {
+	lines := bufio.NewReader(j.file)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return j.file.Truncate(j.whole)
+		}
+		if err != nil {
+			return err
+		}
+		if err := j.add(line); err != nil {
+			return err
+		}
+		j.whole += int64(len(line))
+	}
+}
+
+func (j *Journal) add(line []byte) error {
+	if j.whole > 0 {
 		var e Entry
-		if json.Unmarshal(lines.Bytes(), &e) != nil {
-			break
+		if err := json.Unmarshal(line, &e); err != nil {
+			return err
 		}
 		j.Entries = append(j.Entries, e)
+		return nil
 	}
-	return j, lines.Err()
+	var h header
+	if err := json.Unmarshal(line, &h); err != nil {
+		return err
+	}
+	j.Role, j.Plan = h.Role, h.Plan
+	return nil
 }

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -112,8 +113,10 @@ type Destination interface {
 	Restore(ctx context.Context, p Plan) (Restore, error)
 	// Release lets the held packets go to the pod, which runs, and makes the pod this node's own.
 	Release(ctx context.Context, p Plan) error
-	// Ran says whether the pod runs here, or has: how an agent learns what a Resume of unknown outcome came to.
-	Ran(ctx context.Context, p Plan) (bool, error)
+	// Cancel kills what was restored, by this agent or an earlier one, without a packet telling of it. A pod that
+	// may have run is left alone, and the error is ErrRan: so an agent learns what a Resume of unknown outcome
+	// came to. After nil it has not run and never will. Idempotent.
+	Cancel(ctx context.Context, p Plan) error
 	// Discard removes all that has arrived, without a packet reaching anyone. Idempotent.
 	Discard(ctx context.Context, p Plan) error
 	// Forget removes what only the move needed: the images.
@@ -123,6 +126,8 @@ type Destination interface {
 // Restore is a pod that CRIU brings to life, up to its post-restore hook.
 type Restore interface {
 	Wait(ctx context.Context) error   // until everything is restored and waits for its verdict
-	Resume(ctx context.Context) error // returns when the pod runs
-	Cancel(ctx context.Context) error // kills what was restored
+	Resume(ctx context.Context) error // returns when the pod runs; an error leaves open whether it does
 }
+
+// ErrRan says that a restored pod runs, or has run.
+var ErrRan = errors.New("the restored pod has run")

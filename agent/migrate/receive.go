@@ -16,37 +16,41 @@ import (
 // hearsay is how long a node waits to hear of a move that a peer speaks of.
 const hearsay = 5 * time.Second
 
-// receive finds an arrival that may still receive. The caller unlocks x.mu for reading.
-func (a *Arrivals) receive(peer, id string) (*arrival, error) {
-	x, err := a.find(peer, id)
-	if err != nil {
-		return nil, err
+// receive finds an arrival that may still receive. The caller calls done; r is closed if the move ends before.
+func (a *Arrivals) receive(peer, id string, r io.Closer) (x *arrival, done func(), err error) {
+	if x, err = a.find(peer, id); err != nil {
+		return nil, nil, err
 	}
 	x.mu.RLock()
-	if x.gone || x.taken {
+	if x.gone || x.taken || !x.prepared {
 		x.mu.RUnlock()
-		return nil, fmt.Errorf("move %s receives nothing more", id)
+		return nil, nil, fmt.Errorf("move %s receives nothing now", id)
 	}
-	return x, nil
+	stop := context.AfterFunc(x.over, func() { _ = r.Close() })
+	return x, func() {
+		stop()
+		x.hear()
+		x.mu.RUnlock()
+	}, nil
 }
 
-// Layer receives the blob of a read-only layer.
-func (a *Arrivals) Layer(ctx context.Context, peer, id string, d state.Digest, r io.Reader) error {
-	x, err := a.receive(peer, id)
+// Layer receives the blob of a read-only layer. Here and below r is closed if the move ends meanwhile.
+func (a *Arrivals) Layer(ctx context.Context, peer, id string, d state.Digest, r io.ReadCloser) error {
+	x, done, err := a.receive(peer, id, r)
 	if err != nil {
 		return err
 	}
-	defer x.mu.RUnlock()
+	defer done()
 	return a.dest.ImportLayer(ctx, x.plan, d, r)
 }
 
 // Upper receives a generation of the pod's writable layer.
-func (a *Arrivals) Upper(ctx context.Context, peer, id string, r io.Reader) error {
-	x, err := a.receive(peer, id)
+func (a *Arrivals) Upper(ctx context.Context, peer, id string, r io.ReadCloser) error {
+	x, done, err := a.receive(peer, id, r)
 	if err != nil {
 		return err
 	}
-	defer x.mu.RUnlock()
+	defer done()
 	if err := a.dest.ApplyUpper(ctx, x.plan, r); err != nil {
 		return x.cargo.broke(fmt.Errorf("receiving the writable layer: %w", err))
 	}
@@ -55,12 +59,12 @@ func (a *Arrivals) Upper(ctx context.Context, peer, id string, r io.Reader) erro
 }
 
 // Image receives a checkpoint image, up to the end of r.
-func (a *Arrivals) Image(peer, id, name string, r io.Reader) error {
-	x, err := a.receive(peer, id)
+func (a *Arrivals) Image(peer, id, name string, r io.ReadCloser) error {
+	x, done, err := a.receive(peer, id, r)
 	if err != nil {
 		return err
 	}
-	defer x.mu.RUnlock()
+	defer done()
 	f, err := a.image(x, name, r)
 	if err != nil {
 		return x.cargo.broke(fmt.Errorf("receiving image %q: %w", name, err))
@@ -69,9 +73,20 @@ func (a *Arrivals) Image(peer, id, name string, r io.Reader) error {
 	return nil
 }
 
+// Lost says that a stream to an arrival has broken, between what it brought: a take-over that waits for more of it
+// need not wait longer.
+func (a *Arrivals) Lost(peer, id string, why error) {
+	if x, err := a.find(peer, id); err == nil {
+		_ = x.cargo.broke(fmt.Errorf("the stream from %s broke: %w", peer, why))
+	}
+}
+
 func (a *Arrivals) image(x *arrival, name string, r io.Reader) (File, error) {
 	if name == "" || name == "." || name == ".." || filepath.Base(name) != name {
 		return File{}, errors.New("this can't be the name of an image")
+	}
+	if err := x.cargo.room(); err != nil {
+		return File{}, err
 	}
 	f, err := a.dest.CreateImage(x.plan, name)
 	if err != nil {

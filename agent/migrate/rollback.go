@@ -13,7 +13,24 @@ import (
 const (
 	askAgainAfter = 50 * time.Millisecond
 	askAgainAtMax = 2 * time.Second
+	// askAgainOpen is how long a node trusts that it would hear of a move's end: it may be forgotten before.
+	askAgainOpen = time.Minute
+	// grace is how much longer than the agent's life a move may take that has begun: enough to abort it and thaw
+	// the pod, or to let it run at the target, so that it doesn't stay frozen while no agent runs.
+	grace = 5 * time.Second
 )
+
+// outlive returns a context that ends a grace after life.
+func outlive(life context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(life))
+	stop := context.AfterFunc(life, func() {
+		wait, done := context.WithTimeout(ctx, grace)
+		defer done()
+		<-wait.Done()
+		cancel()
+	})
+	return ctx, func() { stop(); cancel() }
+}
 
 // propose commits c, however often it must be proposed: an unknown outcome is not a no. It returns an error only
 // when ctx ends.
@@ -33,7 +50,7 @@ func propose(ctx context.Context, l Ledger, c state.Command) (state.Result, erro
 
 // settle brings a move that failed at step s to an end that both nodes agree on: it tries to abort it, and goes
 // forward if it comes too late. It returns nil if the pod runs at the target after all.
-func (d *Departure) settle(life context.Context, s step, cause error) error {
+func (d *Departure) settle(ctx context.Context, s step, cause error) error {
 	if d.journal == nil { // nothing was reserved, so nothing has changed
 		return cause
 	}
@@ -43,7 +60,7 @@ func (d *Departure) settle(life context.Context, s step, cause error) error {
 		}
 	}
 	failed := &Error{Pod: d.plan.Pod.Name, Step: s.name, Node: d.where(s), Cause: cause}
-	phase, err := resolve(life, d.Config, d.source, d.journal)
+	phase, err := resolve(ctx, d.Config, d.source, d.journal)
 	switch {
 	case err != nil:
 		failed.Settled = fmt.Sprintf("it is not settled yet what becomes of the pod: %v; the agent will go on when it starts", err)
@@ -61,31 +78,61 @@ func (d *Departure) settle(life context.Context, s step, cause error) error {
 // resolve ends a move at its source: by an Abort that wins, after which the pod is thawed, or by retiring the
 // frozen copy when the target has it. It returns Aborted, Returned or Done. The journal is removed with the last
 // of the work.
-func resolve(life context.Context, c Config, s Source, j *Journal) (state.MigrationPhase, error) {
-	r, err := propose(life, c.Ledger, j.Plan.abort("ended by "+c.Node))
+func resolve(ctx context.Context, c Config, s Source, j *Journal) (state.MigrationPhase, error) {
+	phase, mine, err := outcome(ctx, c, j.Plan)
 	if err != nil {
 		return "", err
 	}
-	phase := state.Aborted
-	if !r.OK {
-		// The target was first. From here on only its word counts: that the pod runs, or that it gives it back.
-		if phase, err = awaitOutcome(life, c.Ledger, j.Plan.ID); err != nil {
-			return "", err
-		}
-	}
 	undo := s.Thaw
 	switch {
+	case !mine || phase != state.Done && !j.Begun("freeze"): // the pod was not touched, or is here by a later move
+		removed(c, j)
+		return phase, nil
 	case phase == state.Done:
 		undo = s.Retire
-	case !j.Begun("freeze"): // the pod was not touched; another move of it may be under way
-		return phase, j.Remove()
 	}
-	if err := again(life, func() error { return undo(life, j.Plan) }, func(err error) {
+	if err := again(ctx, func() error { return undo(ctx, j.Plan) }, func(err error) {
 		c.Log.Error("ending a move at its source", "move", j.Plan.ID, "phase", phase, "err", err)
 	}); err != nil {
 		return "", err
 	}
-	return phase, j.Remove()
+	removed(c, j)
+	return phase, nil
+}
+
+// removed ends a journal of which nothing is left to do. Should that fail, the next agent finds it settled.
+func removed(c Config, j *Journal) {
+	if err := j.Remove(); err != nil {
+		c.Log.Error("removing a journal", "move", j.Plan.ID, "err", err)
+	}
+}
+
+// outcome ends a move at its source as far as the mesh is concerned, or waits until the target does: once that has
+// activated it, only its word counts, that the pod runs, or that it gives it back. What stands here of the pod is
+// this move's unless mine is false.
+func outcome(ctx context.Context, c Config, p Plan) (phase state.MigrationPhase, mine bool, err error) {
+	for {
+		r, err := propose(ctx, c.Ledger, p.abort("ended by "+c.Node))
+		if err != nil {
+			return "", false, err
+		}
+		known := r.Pod != nil && r.Pod.UID == p.Pod.UID
+		here := known && r.Pod.Node == c.Node
+		later := known && r.Pod.Migration != "" && r.Pod.Migration != p.ID
+		switch phase := phaseOf(r); {
+		case phase == state.Done:
+			return phase, !here && !later, nil
+		case phase == "" && here: // forgotten, see phaseOf: no copy can have come to the frozen one but by its return
+			return state.Returned, !later, nil
+		case phase == "":
+			return state.Done, !later, nil
+		case !phase.Open():
+			return phase, here && !later, nil
+		}
+		wait, cancel := context.WithTimeout(ctx, askAgainOpen)
+		_, _ = awaitOutcome(wait, c.Ledger, p.ID)
+		cancel()
+	}
 }
 
 // awaitOutcome waits until the move is over in this node's view of the committed state.
@@ -109,6 +156,9 @@ func awaitOutcome(ctx context.Context, l Ledger, id string) (state.MigrationPhas
 // again repeats f until it succeeds: what must be undone or finished can't be given up.
 func again(ctx context.Context, f func() error, failed func(error)) error {
 	for wait := askAgainAfter; ; wait = min(2*wait, askAgainAtMax) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		err := f()
 		if err == nil {
 			return nil

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/drover-mesh/drover/state"
 )
+
+// restoring bounds a restore: one that hangs must not hold the pod for ever. A hundred gigabytes take two minutes.
+const restoring = 10 * time.Minute
 
 // TakeOver restores the pod from what has arrived and, once the mesh has agreed, lets it run. tell hears of each
 // milestone; it must not block. It goes on when the request that began it ends.
@@ -22,7 +26,7 @@ func (a *Arrivals) TakeOver(peer, id string, m Manifest, tell func(Milestone)) e
 	defer a.jobs.Done()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.gone || x.taken {
+	if x.gone || x.taken || !x.prepared {
 		return fmt.Errorf("move %s was ended before", id)
 	}
 	x.taken = true
@@ -47,7 +51,7 @@ func (a *Arrivals) takeOver(x *arrival, tell func(Milestone)) error {
 	}
 	agreed := make(chan verdict, 1)
 	a.jobs.Go(func() {
-		r, err := propose(a.life, a.Ledger, state.Activate{Migration: x.plan.ID, Node: a.Node, Epoch: x.plan.Epoch()})
+		r, err := propose(a.work, a.Ledger, state.Activate{Migration: x.plan.ID, Node: a.Node, Epoch: x.plan.Epoch()})
 		if err == nil && r.OK {
 			tell(Milestone{Name: Activated})
 		}
@@ -65,72 +69,83 @@ func (a *Arrivals) takeOver(x *arrival, tell func(Milestone)) error {
 		a.discard(x)
 		return errors.Join(restored, fmt.Errorf("the move was ended before: %s", v.result.Reason))
 	case restored != nil:
-		return errors.Join(restored, a.giveBack(x))
+		return a.giveBack(x, restored, tell)
 	}
 	return a.resume(x, tell)
 }
 
 func (a *Arrivals) restore(x *arrival) error {
-	r, err := a.dest.Restore(a.life, x.plan)
+	ctx, cancel := context.WithTimeout(a.work, restoring)
+	defer cancel()
+	r, err := a.dest.Restore(ctx, x.plan)
 	if err != nil {
 		return fmt.Errorf("starting the restore: %w", err)
 	}
 	x.restore = r
-	if err := r.Wait(a.life); err != nil {
-		return err
+	if err := r.Wait(ctx); err != nil {
+		return fmt.Errorf("restoring: %w", err)
 	}
 	return nil
 }
 
 // giveBack returns a pod that this node owns and never ran to the source, whose frozen copy is as good as it was:
-// it is the newest state of the pod, since nothing has run anywhere since the freeze. x.mu is held.
-func (a *Arrivals) giveBack(x *arrival) error {
-	if err := x.journal.Begin("return"); err != nil {
-		return err
+// it is the newest state of the pod, since nothing has run anywhere since the freeze. It returns why, unless the
+// pod turns out to have run: then it stays. x.mu is held.
+func (a *Arrivals) giveBack(x *arrival, why error, tell func(Milestone)) error {
+	if err := a.work.Err(); err != nil { // the failure may be that of an agent that ends: the next one tries again
+		return errors.Join(why, err)
+	}
+	// Once a Return may be on its way nobody may resume the pod here, whichever agent lives: so it stands in the
+	// journal first, however long that takes on a full disk.
+	if err := a.again(x, "noting that the pod goes back", func(context.Context, Plan) error { return x.journal.Begin("return") }); err != nil {
+		return errors.Join(why, err)
 	}
 	// Nothing that was restored may live when the source is allowed to run the pod.
-	if x.restore != nil {
-		if err := a.again(x, "ending the restore", func(ctx context.Context, _ Plan) error { return x.restore.Cancel(ctx) }); err != nil {
-			return err
-		}
-	}
-	r, err := propose(a.life, a.Ledger, state.Return{Migration: x.plan.ID, Node: a.Node, Reason: "the restore failed"})
+	ran, err := a.cancel(x)
 	if err != nil {
-		return err
+		return errors.Join(why, err)
+	}
+	if ran {
+		a.Log.Warn("the pod runs, though taking it over seemed to fail", "move", x.plan.ID, "err", why)
+		tell(Milestone{Name: Resumed})
+		return a.finish(x, tell)
+	}
+	r, err := propose(a.work, a.Ledger, state.Return{Migration: x.plan.ID, Node: a.Node, Reason: why.Error()})
+	if err != nil {
+		return errors.Join(why, err)
 	}
 	if !r.OK {
-		return fmt.Errorf("giving the pod back: %s", r.Reason)
+		return errors.Join(why, fmt.Errorf("giving the pod back: %s", r.Reason))
 	}
 	a.discard(x)
-	return nil
+	return why
+}
+
+// cancel tries until it is known that nothing restored lives, or that the pod has run: while that is open, nobody
+// may run it. x.mu is held.
+func (a *Arrivals) cancel(x *arrival) (ran bool, err error) {
+	err = a.again(x, "ending the restore", func(ctx context.Context, p Plan) error {
+		err := a.dest.Cancel(ctx, p)
+		ran = errors.Is(err, ErrRan)
+		if ran {
+			return nil
+		}
+		return err
+	})
+	return ran, err
 }
 
 // resume lets the pod run. x.mu is held.
 func (a *Arrivals) resume(x *arrival, tell func(Milestone)) error {
+	// For the record only: whether the pod has run is known from what Resume leaves.
 	if err := x.journal.Begin("resume"); err != nil {
-		return err
+		a.Log.Warn("noting that a pod is resumed", "move", x.plan.ID, "err", err)
 	}
-	if err := x.restore.Resume(a.life); err != nil {
-		ran, unknown := a.ran(x)
-		if unknown != nil {
-			return errors.Join(err, unknown)
-		}
-		if !ran {
-			return errors.Join(fmt.Errorf("resuming: %w", err), a.giveBack(x))
-		}
-		a.Log.Warn("the pod runs, though resuming it seemed to fail", "move", x.plan.ID, "err", err)
+	if err := x.restore.Resume(a.work); err != nil {
+		return a.giveBack(x, fmt.Errorf("resuming: %w", err), tell)
 	}
 	tell(Milestone{Name: Resumed})
 	return a.finish(x, tell)
-}
-
-// ran asks until it is known whether the pod runs here or has run: while that is open, nobody may run it.
-func (a *Arrivals) ran(x *arrival) (ran bool, err error) {
-	err = a.again(x, "asking whether the pod runs", func(ctx context.Context, p Plan) error {
-		ran, err = a.dest.Ran(ctx, p)
-		return err
-	})
-	return ran, err
 }
 
 // finish lets the held packets go to the pod, which runs, and tells the mesh. x.mu is held.
@@ -139,13 +154,18 @@ func (a *Arrivals) finish(x *arrival, tell func(Milestone)) error {
 		return err
 	}
 	tell(Milestone{Name: Released})
-	r, err := propose(a.life, a.Ledger, state.Complete{Migration: x.plan.ID, Node: a.Node})
+	r, err := propose(a.work, a.Ledger, state.Complete{Migration: x.plan.ID, Node: a.Node})
 	if err != nil {
 		return err
 	}
-	if !r.OK {
+	if !r.OK && r.Migration != nil {
 		a.Log.Error("the pod runs here, and the mesh refused to record it", "move", x.plan.ID, "reason", r.Reason)
 	}
+	return a.forget(x)
+}
+
+// forget ends an arrival whose pod needs nothing of it any more. x.mu is held.
+func (a *Arrivals) forget(x *arrival) error {
 	if err := a.again(x, "removing the images", a.dest.Forget); err != nil {
 		return err
 	}
@@ -155,7 +175,7 @@ func (a *Arrivals) finish(x *arrival, tell func(Milestone)) error {
 
 // again does to an arrival what can't be given up.
 func (a *Arrivals) again(x *arrival, what string, do func(context.Context, Plan) error) error {
-	return again(a.life, func() error { return do(a.life, x.plan) }, func(err error) {
+	return again(a.work, func() error { return do(a.work, x.plan) }, func(err error) {
 		a.Log.Error(what, "move", x.plan.ID, "pod", x.plan.Pod.Name, "err", err)
 	})
 }

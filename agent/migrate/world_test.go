@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type world struct {
 	hosts    map[string]*host
 	calls    []string
 	moves    int
+	streams  []*milestones
 	fault    func(point string, when moment) error
 }
 
@@ -51,6 +53,7 @@ type host struct {
 	starts                     int // how often the pod was let run from images
 	agent                      *agent
 	plan                       Plan // of Prepare
+	hangs                      bool // restores do
 }
 
 // agent is one life of a host's agent.
@@ -58,8 +61,15 @@ type agent struct {
 	world    *world
 	host     *host
 	life     context.Context
-	kill     context.CancelFunc
+	stop     context.CancelFunc // cleanly
+	killed   atomic.Bool
 	arrivals *Arrivals
+}
+
+// kill ends the agent as SIGKILL does: nothing that it tries from then on has an effect.
+func (a *agent) kill() {
+	a.killed.Store(true)
+	a.stop()
 }
 
 var errFault = errors.New("injected fault")
@@ -82,9 +92,11 @@ func newWorld(t *testing.T) *world {
 func (w *world) start(name string) *agent {
 	h := w.hosts[name]
 	a := &agent{world: w, host: h}
-	a.life, a.kill = context.WithCancel(context.Background())
-	h.agent = a
+	a.life, a.stop = context.WithCancel(context.Background())
 	a.arrivals = NewArrivals(a.life, a.config(), destination{a})
+	w.mu.Lock()
+	h.agent = a
+	w.mu.Unlock()
 	require.NoError(w.t, a.arrivals.Recover())
 	return a
 }
@@ -93,7 +105,7 @@ func (a *agent) config() Config {
 	return Config{Node: a.host.name, Journals: a.host.dir, Ledger: a, Log: slog.New(slog.DiscardHandler)}
 }
 
-func (a *agent) dead() bool { return a.life.Err() != nil }
+func (a *agent) dead() bool { return a.killed.Load() }
 
 // at runs effect as the call named point of this agent.
 func (a *agent) at(point string, effect func() error) error {
@@ -274,12 +286,13 @@ type peer struct {
 
 func (p peer) serve(point string, f func(a *Arrivals) error) error {
 	return p.at("call "+point, func() error {
+		to := p.to.agent
 		p.world.mu.Unlock()
 		defer p.world.mu.Lock()
-		if p.to.agent.dead() {
+		if to.life.Err() != nil { // one that stops serves nobody
 			return errFault
 		}
-		return f(p.to.agent.arrivals)
+		return f(to.arrivals)
 	})
 }
 
@@ -299,7 +312,7 @@ func (p peer) SendLayer(ctx context.Context, plan Plan, d state.Digest, write fu
 	if err := write(&b); err != nil {
 		return err
 	}
-	return p.serve("layer", func(a *Arrivals) error { return a.Layer(ctx, plan.Source, plan.ID, d, &b) })
+	return p.serve("layer", func(a *Arrivals) error { return a.Layer(ctx, plan.Source, plan.ID, d, io.NopCloser(&b)) })
 }
 
 func (p peer) SendUpper(ctx context.Context, plan Plan, _ bool, write func(io.Writer) error) error {
@@ -307,7 +320,7 @@ func (p peer) SendUpper(ctx context.Context, plan Plan, _ bool, write func(io.Wr
 	if err := write(&b); err != nil {
 		return err
 	}
-	return p.serve("upper", func(a *Arrivals) error { return a.Upper(ctx, plan.Source, plan.ID, &b) })
+	return p.serve("upper", func(a *Arrivals) error { return a.Upper(ctx, plan.Source, plan.ID, io.NopCloser(&b)) })
 }
 
 func (p peer) SendImages(_ context.Context, plan Plan) (ImageWriter, error) {
@@ -330,7 +343,7 @@ func (i images) Send(_ context.Context, path string) (f File, err error) {
 		if err != nil {
 			return err
 		}
-		if err := a.Image(i.plan.Source, i.plan.ID, name, bytes.NewReader(content)); err != nil {
+		if err := a.Image(i.plan.Source, i.plan.ID, name, io.NopCloser(bytes.NewReader(content))); err != nil {
 			return err
 		}
 		f = x.cargo.images[name]
@@ -342,8 +355,13 @@ func (i images) Close() error { return nil }
 
 func (p peer) Restore(_ context.Context, plan Plan, m Manifest) (Milestones, error) {
 	s := &milestones{ch: make(chan Milestone, 10), broken: make(chan struct{})}
+	p.world.mu.Lock()
+	p.world.streams = append(p.world.streams, s)
+	p.world.mu.Unlock()
 	return s, p.serve("restore", func(a *Arrivals) error {
+		p.world.mu.Lock()
 		to := p.to.agent
+		p.world.mu.Unlock()
 		go func() {
 			if err := a.TakeOver(plan.Source, plan.ID, m, func(m Milestone) { s.ch <- m }); err != nil {
 				s.ch <- Milestone{Name: Failed, Error: err.Error()}
@@ -389,10 +407,15 @@ func (d destination) ImportLayer(_ context.Context, _ Plan, _ state.Digest, r io
 	return d.at("import layer", func() error { _, err := io.Copy(io.Discard, r); return err })
 }
 func (d destination) ApplyUpper(_ context.Context, _ Plan, r io.Reader) error {
-	return d.at("apply upper", func() error { _, err := io.Copy(io.Discard, r); return err })
+	return errors.Join(d.at("apply upper", func() error { return nil }), drained(r))
 }
 func (d destination) CreateImage(Plan, string) (io.WriteCloser, error) {
 	return discard{io.Discard}, d.at("create image", func() error { d.host.images = true; return nil })
+}
+
+func drained(r io.Reader) error {
+	_, err := io.Copy(io.Discard, r)
+	return err
 }
 
 type discard struct{ io.Writer }
@@ -411,7 +434,11 @@ func (d destination) Restore(context.Context, Plan) (Restore, error) {
 
 type restore struct{ *agent }
 
-func (r restore) Wait(context.Context) error {
+func (r restore) Wait(ctx context.Context) error {
+	if r.host.hangs {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	return r.at("wait restore", func() error { return nil })
 }
 func (r restore) Resume(context.Context) error {
@@ -428,19 +455,18 @@ func (r restore) Resume(context.Context) error {
 		return nil
 	})
 }
-func (r restore) Cancel(context.Context) error {
-	return r.at("cancel restore", func() error {
-		r.host.restored = false
+func (d destination) Cancel(context.Context, Plan) error {
+	return d.at("cancel", func() error {
+		if d.host.running {
+			return ErrRan
+		}
+		d.host.restored = false
 		return nil
 	})
 }
 
 func (d destination) Release(context.Context, Plan) error {
 	return d.at("release", func() error { d.host.gateOpen = true; return nil })
-}
-func (d destination) Ran(context.Context, Plan) (ran bool, err error) {
-	err = d.at("ran", func() error { ran = d.host.running; return nil })
-	return ran, err
 }
 func (d destination) Discard(context.Context, Plan) error {
 	return d.at("discard", func() error {
