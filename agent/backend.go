@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/drover-mesh/drover/agent/api"
@@ -372,7 +373,7 @@ func (b *backend) GetMigration(_ context.Context, id string) (api.Migration, err
 
 func (b *backend) migration(m state.Migration) api.Migration {
 	out := api.Migration{
-		ID: m.ID, Pod: m.Pod, From: m.Source, To: m.Target, Epoch: m.Epoch, Phase: api.MigrationPhase(m.Phase), Reason: m.Reason,
+		ID: m.ID, Pod: m.Pod, From: m.Source, To: m.Target, Epoch: m.Epoch, Phase: api.MigrationPhase(strings.ToLower(string(m.Phase))), Reason: m.Reason,
 		Report: b.moves.reportOf(m.ID),
 	}
 	if x, ok := b.moves.find(m.ID); ok {

@@ -48,6 +48,11 @@ func runAll(m *testing.M) (code int, err error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("building drover: %w: %s", err, out)
 	}
+	for _, name := range []string{labName, demoName} { // of a run that was killed
+		if err := lab.Down(ctx, name); err != nil {
+			return 1, err
+		}
+	}
 	before, err := lab.Snapshot()
 	if err != nil {
 		return 1, err
@@ -81,7 +86,7 @@ func startMesh(ctx context.Context, binary string) (*mesh, error) {
 		}
 		images[name] = path
 	}
-	l, err := lab.Up(ctx, lab.Options{Name: "hosttest", Executable: binary, Conditions: normal}, func(string) {})
+	l, err := lab.Up(ctx, lab.Options{Name: labName, Executable: binary, Conditions: normal}, func(string) {})
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +103,12 @@ func startMesh(ctx context.Context, binary string) (*mesh, error) {
 	}
 	return m, nil
 }
+
+// The names of the labs of these tests.
+const (
+	labName  = "hosttest"
+	demoName = "hostdemo"
+)
 
 // normal is the network between the sites, as in the demonstration.
 var normal = wan.Conditions{Rate: 200e6, Delay: 25 * time.Millisecond}

@@ -63,7 +63,7 @@ func (m *mesh) carried(t *testing.T, from, to string) int64 {
 // What a program reads of the demonstration: one value on standard output, of these names.
 func TestDemoTellsPrograms(t *testing.T) {
 	m := begin(t)
-	cmd := exec.CommandContext(t.Context(), m.binary, "lab", "demo", "--name", "hostdemo", "--moves", "2", "--fill", "1MiB", "--output", "json")
+	cmd := exec.CommandContext(t.Context(), m.binary, "lab", "demo", "--name", demoName, "--moves", "2", "--fill", "1MiB", "--output", "json")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	require.NoError(t, cmd.Run(), "%s", &errs)
