@@ -20,7 +20,8 @@ type Cutover struct {
 	eth0   int
 }
 
-// Cutover readies the move of a pod that stands here to another node, which must be a peer. The caller closes it.
+// Cutover readies the move of a pod that stands here to another node, which must be a peer; with no node it is only good for
+// the way back, OpenEgress and Undivert, which need no peer. The caller closes it.
 func (r *Router) Cutover(uid, node string) (*Cutover, error) {
 	ep, err := r.endpoint(uid)
 	if err != nil {
@@ -29,7 +30,7 @@ func (r *Router) Cutover(uid, node string) (*Cutover, error) {
 	r.mu.Lock()
 	target, ok := r.desired.peers[node]
 	r.mu.Unlock()
-	if !ok {
+	if !ok && node != "" {
 		return nil, fmt.Errorf("moving pod %s: node %q is no peer of %s", uid, node, r.cfg.Node)
 	}
 	c := &Cutover{r: r, ep: ep, target: target}
@@ -48,7 +49,12 @@ func (r *Router) Cutover(uid, node string) (*Cutover, error) {
 
 // Divert sends on to the target what this host has or gets for the pod. It lasts until Undivert, also beyond Close, this
 // process and RemovePod.
-func (c *Cutover) Divert() error { return c.divert(c.target) }
+func (c *Cutover) Divert() error {
+	if !c.target.IsValid() {
+		return fmt.Errorf("diverting pod %s: no node was named", c.ep.uid)
+	}
+	return c.divert(c.target)
+}
 
 // Undivert makes the pod's packets go to it again.
 func (c *Cutover) Undivert() error { return c.divert(netip.Addr{}) }

@@ -83,8 +83,12 @@ func TestShutEgressLeavesLoopback(t *testing.T) {
 	status, err := ams.r.Status(t.Context())
 	require.NoError(t, err)
 	require.True(t, status.Pods[0].EgressCut)
-	require.NoError(t, cut.OpenEgress())
+	back, err := ams.r.Cutover(uidOf(5), "")
+	require.NoError(t, err, "the way back needs no node")
+	require.ErrorContains(t, back.Divert(), "no node was named")
+	require.NoError(t, back.OpenEgress())
 	require.NoError(t, cut.OpenEgress(), "twice")
+	require.NoError(t, back.Undivert())
 	ask(t, open)
 }
 
