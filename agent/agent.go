@@ -158,8 +158,8 @@ func (a *agent) serve(ctx context.Context) error {
 	arrivals := migrate.NewArrivals(life, config, destination{a.host})
 	defer arrivals.Close()
 	defer end()
-	if err := arrivals.Recover(); err != nil {
-		return fmt.Errorf("reading the journals of moves: %w", err)
+	if err := arrivals.Recover(); err != nil { // their pods stay as they are; the others must not
+		a.log.Error("reading the journals of moves", "err", err)
 	}
 	m := &moves{life: life, config: config, pods: a.pods, transport: a.transport, running: map[string]*move{}}
 	defer m.jobs.Wait()

@@ -128,8 +128,39 @@ func (d destination) ApplyUpper(ctx context.Context, p migrate.Plan, r io.Reader
 
 // CreateImage implements [migrate.Destination].
 func (d destination) CreateImage(p migrate.Plan, name string) (io.WriteCloser, error) {
-	return os.OpenFile(filepath.Join(d.moveDir(p.ID), "images", name), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(d.moveDir(p.ID), "images", name), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &sparing{file: f, spare: spare}, nil
 }
+
+// sparing is a file that leaves some space of its file system to others: images are memory, and how much the source
+// said that it would send binds nobody.
+type sparing struct {
+	file  *os.File
+	spare int64
+	left  int // bytes that may be written before it looks again
+}
+
+// lookAfter is how much may be written unseen, in bytes.
+const lookAfter = 8 << 20
+
+func (s *sparing) Write(p []byte) (int, error) {
+	if s.left -= len(p); s.left < 0 {
+		var st unix.Statfs_t
+		if err := unix.Fstatfs(int(s.file.Fd()), &st); err != nil {
+			return 0, fmt.Errorf("asking for free space: %w", err)
+		}
+		if free := int64(st.Bavail) * st.Bsize; free < s.spare {
+			return 0, fmt.Errorf("%d MiB are left for %s, and %d stay free for others", free>>20, s.file.Name(), s.spare>>20)
+		}
+		s.left = lookAfter
+	}
+	return s.file.Write(p)
+}
+
+func (s *sparing) Close() error { return s.file.Close() }
 
 // Restore implements [migrate.Destination].
 func (d destination) Restore(ctx context.Context, p migrate.Plan) (migrate.Restore, error) {

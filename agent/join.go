@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"sync"
 	"time"
@@ -39,15 +40,39 @@ func (a *agent) join(ctx context.Context, config migrate.Config, arriving func(u
 		a.log.Error("setting routes", "err", err)
 	}
 	settling.Go(func() {
-		if err := migrate.Recover(ctx, config, source{a.host}); err != nil && ctx.Err() == nil {
+		if err := migrate.Recover(ctx, config, claiming{source{a.host}, a.pods}); err != nil && ctx.Err() == nil {
 			a.log.Error("settling earlier moves", "err", err)
 		}
-		if err := a.pods.recover(ctx, arriving); err != nil && ctx.Err() == nil {
-			a.log.Error("recovering pods", "err", err)
-		}
-		a.pods.keepRunning(ctx, arriving)
 	})
+	// Not after that: a move whose target is lost stays open, and the other pods must not wait for it.
+	settling.Go(func() { a.pods.keepRecovering(ctx, arriving) })
+	settling.Go(func() { a.pods.keepRunning(ctx, arriving) })
 	keepRoutes(ctx, a.quorum, a.host.router, a.log)
+}
+
+// claiming is a source for the moves of an earlier agent: nobody may do anything else to a pod while it is thawed or
+// retired. A move of this agent has claimed its pod already.
+type claiming struct {
+	source
+	pods *pods
+}
+
+// Thaw implements [migrate.Source].
+func (c claiming) Thaw(ctx context.Context, p migrate.Plan) error {
+	return c.claim(ctx, p, c.source.Thaw)
+}
+
+// Retire implements [migrate.Source].
+func (c claiming) Retire(ctx context.Context, p migrate.Plan) error {
+	return c.claim(ctx, p, c.source.Retire)
+}
+
+func (c claiming) claim(ctx context.Context, p migrate.Plan, do func(context.Context, migrate.Plan) error) error {
+	if !c.pods.take(p.Pod.UID) {
+		return fmt.Errorf("pod %s is being started, moved or removed", p.Pod.Name)
+	}
+	defer c.pods.give(p.Pod.UID)
+	return do(ctx, p)
 }
 
 // insist proposes a command until it is committed. It returns false when ctx ends.

@@ -16,7 +16,7 @@ import (
 // keptReports is how many reports of finished moves an agent remembers.
 const keptReports = 100
 
-// moves drives the moves of pods away from this node. A move goes on when the request that began it ends.
+// moves drives the moves of pods away from this node. A request that ends cancels its move, which still is settled then.
 type moves struct {
 	life      context.Context //nolint:containedctx // the agent's: moves outlive requests
 	config    migrate.Config
@@ -65,6 +65,9 @@ func (m *moves) target(v state.View, p state.Pod, to string) (string, error) {
 	}
 	if _, ok := v.Node(to); ok {
 		return to, nil
+	}
+	if at, ok := v.Node(p.Node); ok && at.Site == to {
+		return "", api.Errorf(api.FailedPrecondition, what, "it is there already, on %s", p.Node).WithCure("to move it within the site name a node: drover node ls")
 	}
 	count := map[string]int{}
 	for _, other := range v.Pods() {

@@ -154,7 +154,11 @@ func (p *pods) remove(ctx context.Context, s state.Pod) error {
 		return api.Errorf(api.FailedPrecondition, what, "it is being started, moved or removed").WithCure("try again when that has ended")
 	}
 	defer p.give(s.UID)
-	r, err := p.ask(ctx, what, state.MarkDeleting{Name: s.Name})
+	// It may have left before it was claimed; its new owner has to remove it then.
+	if _, ok := p.owned(s); !ok {
+		return api.Errorf(api.Unavailable, what, "it has just been moved or removed").WithCure("try again")
+	}
+	r, err := p.ask(ctx, what, state.MarkDeleting{Name: s.Name, UID: s.UID})
 	if err != nil {
 		return err
 	}
@@ -167,20 +171,48 @@ func (p *pods) remove(ctx context.Context, s state.Pod) error {
 	return p.erase(context.WithoutCancel(ctx), s)
 }
 
+// owned returns the record of a pod as it is now, if this node owns it and no move of it is open. Whoever has claimed
+// the pod can rely on that: it takes this node's part for the pod to leave.
+func (p *pods) owned(s state.Pod) (state.Pod, bool) {
+	now, ok := p.ledger.View().Pod(s.Name)
+	return now, ok && now.UID == s.UID && now.Node == p.node && now.Migration == ""
+}
+
 // recover starts again what a reboot of the host ended, and goes on with removals that an earlier agent had begun. Pods
 // that run were never touched by the agent's end, and are not by its start.
 func (p *pods) recover(ctx context.Context, arriving func(uid string) bool) error {
 	var errs []error
 	for _, s := range p.ledger.View().Pods() {
-		if s.Node != p.node || arriving(s.UID) || s.Migration != "" || !p.take(s.UID) {
+		if _, ok := p.owned(s); !ok || !p.take(s.UID) {
 			continue
 		}
-		if err := p.recoverOne(ctx, s); err != nil {
-			errs = append(errs, fmt.Errorf("pod %s: %w", s.Name, err))
+		// Starting one takes a while, in which the others may have moved: what was read before the claim is stale.
+		if now, ok := p.owned(s); ok && !arriving(s.UID) {
+			if err := p.recoverOne(ctx, now); err != nil {
+				errs = append(errs, fmt.Errorf("pod %s: %w", s.Name, err))
+			}
 		}
 		p.give(s.UID)
 	}
 	return errors.Join(errs...)
+}
+
+// keepRecovering recovers again and again until ctx ends: a pod may be on its way from a move that is settled later, or
+// be removed by another node while this one was off the mesh.
+func (p *pods) keepRecovering(ctx context.Context, arriving func(uid string) bool) {
+	said := ""
+	for {
+		err := p.recover(ctx, arriving)
+		if now := fmt.Sprint(err); now != said && ctx.Err() == nil {
+			said = now
+			if err != nil {
+				p.log.Error("recovering pods", "err", err)
+			}
+		}
+		if !wait(ctx, repairEvery) {
+			return
+		}
+	}
 }
 
 func (p *pods) recoverOne(ctx context.Context, s state.Pod) error {

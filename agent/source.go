@@ -201,11 +201,21 @@ func (s source) Thaw(ctx context.Context, p migrate.Plan) error {
 	if err := criu.AwaitDump(ctx, filepath.Join(dir, "dump")); err != nil {
 		return err
 	}
-	c, err := s.router.Cutover(p.Pod.UID, p.Target)
+	c, err := s.router.Cutover(p.Pod.UID, "") // whether the mesh still knows the target doesn't matter
+	if errors.Is(err, route.ErrNoPod) {
+		return s.thawAlone(ctx, p)
+	}
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	gone, err := s.gone(p.Pod.UID)
+	if err != nil {
+		return err
+	}
+	if gone { // it has ended, as a frozen pod can't by itself, and is started again as others are
+		return errors.Join(c.OpenEgress(), c.Undivert(), os.RemoveAll(dir))
+	}
 	// The egress comes first: what the thawed pod sends must leave, or its peers wait for a time-out.
 	if err := c.OpenEgress(); err != nil {
 		return err
@@ -217,6 +227,31 @@ func (s source) Thaw(ctx context.Context, p migrate.Plan) error {
 		return err
 	}
 	return os.RemoveAll(dir)
+}
+
+// thawAlone thaws a pod that has no place in the network any more. As a rule it is gone with it, by a reboot, and is
+// started again as the node's other pods are; if it is not, it does better without a network than frozen for ever.
+func (s source) thawAlone(ctx context.Context, p migrate.Plan) error {
+	gone, err := s.gone(p.Pod.UID)
+	if err != nil {
+		return err
+	}
+	if !gone {
+		s.log.Error("a pod goes on without its network, which somebody has removed", "pod", p.Pod.Name, "move", p.ID)
+		if err := s.runtime.Thaw(ctx, p.Pod.UID); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(s.moveDir(p.ID))
+}
+
+// gone says that no process of the pod is left.
+func (s source) gone(uid string) (bool, error) {
+	status, err := s.runtime.Status(uid)
+	if errors.Is(err, pod.ErrNotFound) {
+		return true, nil
+	}
+	return err == nil && status.Pid == 0, err
 }
 
 // Retire implements [migrate.Source].
