@@ -22,11 +22,11 @@ type cargo struct {
 	images map[string]File
 	uppers int
 	err    error
-	news   chan struct{} // something has arrived or broken; holds one
+	news   chan struct{} // closed, and made anew, when something has arrived or broken
 }
 
 func newCargo() cargo {
-	return cargo{images: map[string]File{}, news: make(chan struct{}, 1)}
+	return cargo{images: map[string]File{}, news: make(chan struct{})}
 }
 
 func (c *cargo) addImage(f File) {
@@ -65,49 +65,48 @@ func (c *cargo) broke(err error) error {
 }
 
 func (c *cargo) tell() {
-	select {
-	case c.news <- struct{}{}:
-	default:
-	}
+	close(c.news)
+	c.news = make(chan struct{})
 }
 
 // wait returns when all that m lists has arrived, with the digests it had when it was sent.
 func (c *cargo) wait(ctx context.Context, m Manifest) error {
 	for {
-		whole, err := c.whole(m)
+		whole, news, err := c.whole(m)
 		if whole || err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-c.news:
+		case <-news:
 		case <-time.After(stalled):
 			return fmt.Errorf("nothing has arrived for %s, and the checkpoint is not whole: %s", stalled, c.missing(m))
 		}
 	}
 }
 
-func (c *cargo) whole(m Manifest) (bool, error) {
+// whole says whether all has arrived, and if not, what tells of more.
+func (c *cargo) whole(m Manifest) (bool, <-chan struct{}, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
-		return false, c.err
+		return false, nil, c.err
 	}
 	if len(m.Images) == 0 {
-		return false, errors.New("a checkpoint has images, and none was sent")
+		return false, nil, errors.New("a checkpoint has images, and none was sent")
 	}
 	for _, want := range m.Images {
 		got, ok := c.images[want.Name]
 		if !ok {
-			return false, nil
+			return false, c.news, nil
 		}
 		if got != want {
-			return false, fmt.Errorf("image %s arrived with %d bytes and digest %s, and was sent with %d and %s",
+			return false, nil, fmt.Errorf("image %s arrived with %d bytes and digest %s, and was sent with %d and %s",
 				want.Name, got.Size, got.Digest, want.Size, want.Digest)
 		}
 	}
-	return c.uppers >= m.Uppers, nil
+	return c.uppers >= m.Uppers, c.news, nil
 }
 
 // missing says what has not arrived, for people.
