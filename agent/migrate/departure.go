@@ -164,6 +164,9 @@ func (d *Departure) reserve(ctx context.Context) error {
 }
 
 func (d *Departure) presync(ctx context.Context) error {
+	if err := d.target.Warm(ctx); err != nil { // before anything else has spoilt the path's first speed
+		return err
+	}
 	for _, l := range d.offer.Missing {
 		err := d.target.SendLayer(ctx, d.plan, l, func(w io.Writer) error { return d.source.Layer(ctx, l, w) })
 		if err != nil {
@@ -177,7 +180,7 @@ func (d *Departure) presync(ctx context.Context) error {
 	if err := d.sendUpper(ctx, false); err != nil {
 		return err
 	}
-	return d.target.Warm(ctx) // last: what was sent before may have done it
+	return d.target.Warm(ctx) // again: what was sent meanwhile may have met losses
 }
 
 func (d *Departure) sendUpper(ctx context.Context, final bool) error {
