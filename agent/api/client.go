@@ -167,7 +167,11 @@ func (c *Client) Migrate(ctx context.Context, pod, to string, progress Progress)
 		}
 	}
 	if err := stream.Err(); err != nil {
-		return Report{}, c.wrap(err)
+		e := AsError(c.wrap(err))
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			e.Cure = "its next start settles the move; drover pod get " + pod + " shows where the pod runs"
+		}
+		return Report{}, e
 	}
 	return Report{}, Errorf(Unavailable, "moving "+pod, "%s ended the stream without a report", c.target.name).
 		WithCure("drover pod get " + pod + " shows where it runs")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -122,6 +123,9 @@ func fromConnect(ce *connect.Error) *Error {
 		e.Code = InvalidArgument
 	case connect.CodeUnimplemented:
 		e.Code, e.Cure = FailedPrecondition, "run the same version of drover on each node"
+	}
+	if errors.Is(ce, io.ErrUnexpectedEOF) { // Connect speaks of its protocol
+		e.Code, e.Why = Unavailable, "it went away before it had answered"
 	}
 	return e
 }

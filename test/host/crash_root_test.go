@@ -75,6 +75,7 @@ func TestSourceKilledWhileTheTargetTakesOver(t *testing.T) {
 			_, counter := m.redis(t, "ams", struckFill)
 			_, err := m.migrate(t.Context(), t, "ams", "redis", "fra", on(step, api.StepStarted, func() { m.kill(t, "ams") }))
 			t.Logf("the caller hears: %v", err)
+			require.Equal(t, api.Unavailable, api.AsError(err).Code)
 			require.Equal(t, "fra", m.awaitSettled(t, "redis").Node)
 			m.requireMovesOn(t, counter, "nyc")
 		})
