@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,9 @@ import (
 
 // spare is what must stay free beside what a pod brings, in bytes.
 const spare = 64 << 20
+
+// handBackFor is how long a target sends packets of a pod that does not come back to its source.
+const handBackFor = 500 * time.Millisecond
 
 // destination is this host as a pod comes to it.
 type destination struct{ *host }
@@ -244,8 +248,16 @@ func (d destination) Release(_ context.Context, p migrate.Plan) error {
 
 // Discard implements [migrate.Destination].
 func (d destination) Discard(ctx context.Context, p migrate.Plan) error {
-	if err := d.endRestore(ctx, p); err != nil {
+	if err := d.Cancel(ctx, p); err != nil {
 		return err
+	}
+	// What is held for the pod goes back. Until the source has undone its side it sends the packets here again, and they
+	// go round; so this lasts a moment. That there is nothing to hand back, or nobody, is no failure.
+	switch err := d.router.HandBack(p.Pod.UID); {
+	case err == nil:
+		wait(ctx, handBackFor)
+	case !errors.Is(err, route.ErrNoPod):
+		d.log.Warn("held packets are lost", "pod", p.Pod.Name, "err", err)
 	}
 	if err := d.removePod(ctx, p.Pod.UID); err != nil {
 		return err

@@ -43,10 +43,11 @@ type arrival struct {
 	heard atomic.Int64    // when the source last showed itself, in nanoseconds since 1970
 	over  context.Context //nolint:containedctx // ends when nothing needs to be received any more
 	cut   context.CancelFunc
+	ended chan struct{} // closed when nothing is left of it to do
 }
 
 func newArrival(life context.Context, j *Journal) *arrival {
-	x := &arrival{plan: j.Plan, journal: j, mu: newLock(), cargo: newCargo()}
+	x := &arrival{plan: j.Plan, journal: j, mu: newLock(), cargo: newCargo(), ended: make(chan struct{})}
 	x.over, x.cut = context.WithCancel(life)
 	x.hear()
 	return x
@@ -106,7 +107,7 @@ func (a *Arrivals) Prepare(ctx context.Context, peer string, p Plan) error {
 	if err != nil {
 		return err
 	}
-	x, err := a.begin(p)
+	x, err := a.begin(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -125,26 +126,45 @@ func (a *Arrivals) Prepare(ctx context.Context, peer string, p Plan) error {
 	return nil
 }
 
-// begin finds the arrival of a move, or opens it.
-func (a *Arrivals) begin(p Plan) (*arrival, error) {
+// begin finds or makes the arrival of a move, when nothing is left of an earlier one of the same pod.
+func (a *Arrivals) begin(ctx context.Context, p Plan) (*arrival, error) {
+	patience := time.NewTimer(hearsay)
+	defer patience.Stop()
+	for {
+		x, earlier, err := a.tryBegin(p)
+		if earlier == nil {
+			return x, err
+		}
+		err = fmt.Errorf("what move %s left of pod %s is still being removed", earlier.plan.ID, p.Pod.Name)
+		select {
+		case <-earlier.ended:
+		case <-patience.C:
+			return nil, err
+		case <-ctx.Done():
+			return nil, errors.Join(err, ctx.Err())
+		}
+	}
+}
+
+func (a *Arrivals) tryBegin(p Plan) (x, earlier *arrival, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if x, ok := a.open[p.ID]; ok {
-		return x, nil
+		return x, nil, nil
 	}
 	for _, x := range a.open {
 		if x.plan.Pod.UID == p.Pod.UID {
-			return nil, fmt.Errorf("what move %s left of pod %s is still being removed", x.plan.ID, p.Pod.Name)
+			return nil, x, nil
 		}
 	}
 	j, err := createJournal(a.Journals, AsTarget, p)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	x := newArrival(a.life, j)
+	x = newArrival(a.life, j)
 	a.open[p.ID] = x
 	a.jobs.Go(func() { a.follow(x) })
-	return x, nil
+	return x, nil, nil
 }
 
 // authorise returns the plan of a move as the mesh has committed it. Of what the peer says only the id counts, and
@@ -253,4 +273,5 @@ func (a *Arrivals) end(x *arrival) {
 	a.mu.Lock()
 	delete(a.open, x.plan.ID)
 	a.mu.Unlock()
+	close(x.ended)
 }
