@@ -14,6 +14,9 @@ import (
 // tryAgainAfter is how long an agent waits before it tells the mesh again what it could not.
 const tryAgainAfter = time.Second
 
+// tellOfTrouble is how long an agent tries to reach the mesh before it says why it could not, and goes on trying.
+const tellOfTrouble = 5 * time.Second
+
 // join makes this node a part of the mesh: it is registered, then what an earlier agent left is settled, and from
 // then on routes follow the committed state. arriving says which pods are on their way to here.
 func (a *agent) join(ctx context.Context, config migrate.Config, arriving func(uid string) bool) {
@@ -78,7 +81,9 @@ func (c claiming) claim(ctx context.Context, p migrate.Plan, do func(context.Con
 // insist proposes a command until it is committed. It returns false when ctx ends.
 func (a *agent) insist(ctx context.Context, c state.Command) bool {
 	for {
-		r, err := a.quorum.Propose(ctx, c)
+		attempt, cancel := context.WithTimeout(ctx, tellOfTrouble)
+		r, err := a.quorum.Propose(attempt, c)
+		cancel()
 		switch {
 		case err == nil && r.OK:
 			return true

@@ -47,9 +47,6 @@ func TestNodeOfAnotherMeshStaysOutside(t *testing.T) {
 				}
 				return nil
 			})
-			text, err := os.ReadFile(log)
-			require.NoError(t, err)
-			t.Logf("its log:\n%s", text)
 			for site, c := range m.clients {
 				nodes, err := c.ListNodes(t.Context())
 				require.NoError(t, err)
