@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"context"
+	"strings"
+
+	"github.com/drover-mesh/drover/agent/api"
+	"github.com/drover-mesh/drover/state"
+)
+
+// Migrate implements [api.Migrations].
+func (b *backend) Migrate(ctx context.Context, name, to string, progress api.Progress) (api.Report, error) {
+	p, err := b.pod(name)
+	if err != nil {
+		return api.Report{}, err
+	}
+	target, err := b.moves.target(b.quorum.View(), p, to)
+	if err != nil {
+		return api.Report{}, err
+	}
+	x, err := b.moves.begin(p, target)
+	if err != nil {
+		return api.Report{}, err
+	}
+	return b.moves.follow(ctx, x, progress)
+}
+
+// CancelMigration implements [api.Migrations].
+func (b *backend) CancelMigration(ctx context.Context, name string) (api.Migration, error) {
+	what := "cancelling " + name
+	x, ok := b.moves.find(name)
+	if !ok {
+		return api.Migration{}, api.Errorf(api.NotFound, what, "no move of that id or pod is under way at %s", b.config.Node)
+	}
+	x.cancel()
+	select {
+	case <-x.done:
+	case <-ctx.Done():
+		return api.Migration{}, ctx.Err()
+	}
+	if x.err == nil {
+		return api.Migration{}, api.Errorf(api.FailedPrecondition, what, "it was past its point of no return: the pod runs on %s", x.plan.Target)
+	}
+	m, err := x.outcome(ctx, b.quorum)
+	if err != nil {
+		return api.Migration{}, err
+	}
+	return b.migration(m), nil
+}
+
+// ListMigrations implements [api.Migrations].
+func (b *backend) ListMigrations(context.Context) ([]api.Migration, error) {
+	v, err := b.view("listing migrations")
+	if err != nil {
+		return nil, err
+	}
+	var out []api.Migration
+	for _, m := range v.Migrations() {
+		out = append(out, b.migration(m))
+	}
+	return out, nil
+}
+
+// GetMigration implements [api.Migrations].
+func (b *backend) GetMigration(_ context.Context, id string) (api.Migration, error) {
+	what := "looking for migration " + id
+	v, err := b.view(what)
+	if err != nil {
+		return api.Migration{}, err
+	}
+	m, ok := v.Migration(id)
+	if !ok {
+		return api.Migration{}, api.Errorf(api.NotFound, what, "the mesh has none of that id")
+	}
+	return b.migration(m), nil
+}
+
+func (b *backend) migration(m state.Migration) api.Migration {
+	out := api.Migration{
+		ID: m.ID, Pod: m.Pod, From: m.Source, To: m.Target, Epoch: m.Epoch, Phase: api.MigrationPhase(strings.ToLower(string(m.Phase))), Reason: m.Reason,
+		Report: b.moves.reportOf(m.ID),
+	}
+	if x, ok := b.moves.find(m.ID); ok {
+		out.Step = x.step()
+	}
+	return out
+}

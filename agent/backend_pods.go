@@ -1,0 +1,162 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/drover-mesh/drover/agent/api"
+	"github.com/drover-mesh/drover/agent/pod"
+	"github.com/drover-mesh/drover/state"
+)
+
+// PlacePod implements [api.Backend].
+func (b *backend) PlacePod(_ context.Context, manifest []byte, node string) (string, error) {
+	m, err := parse(manifest)
+	if err != nil {
+		return "", err
+	}
+	if node == "" {
+		node = m.NodeName()
+	}
+	if node == "" {
+		return b.config.Node, nil
+	}
+	if _, ok := b.quorum.View().Node(node); !ok {
+		return "", api.Errorf(api.NotFound, "running pod "+m.Name(), "there is no node %s", node).WithCure("see drover node ls")
+	}
+	return node, nil
+}
+
+// parse reads a manifest; the fields that it can't take are named.
+func parse(manifest []byte) (*pod.Manifest, error) {
+	m, err := pod.ParseManifest(manifest)
+	var wrong *pod.ManifestError
+	if errors.As(err, &wrong) {
+		e := api.Errorf(api.InvalidArgument, "reading the manifest", "%d of its fields can't be accepted", len(wrong.Problems)).WithCure("nothing was changed")
+		for _, p := range wrong.Problems {
+			e.Violations = append(e.Violations, api.Violation{Field: p.Field, Why: p.Reason})
+		}
+		return nil, e
+	}
+	if err != nil {
+		return nil, api.Errorf(api.InvalidArgument, "reading the manifest", "%v", err)
+	}
+	return m, nil
+}
+
+// RunPod implements [api.Pods].
+func (b *backend) RunPod(ctx context.Context, manifest []byte, _ string) (api.Pod, error) {
+	m, err := parse(manifest)
+	if err != nil {
+		return api.Pod{}, err
+	}
+	p, err := b.pods.run(ctx, m)
+	if err != nil {
+		return api.Pod{}, err
+	}
+	return b.describe(p), nil
+}
+
+// ListPods implements [api.Pods].
+func (b *backend) ListPods(_ context.Context, local bool) ([]api.Pod, error) {
+	v, err := b.view("listing pods")
+	if err != nil {
+		return nil, err
+	}
+	var all []api.Pod
+	for _, p := range v.Pods() {
+		if !local || p.Node == b.config.Node {
+			all = append(all, b.describe(p))
+		}
+	}
+	return all, nil
+}
+
+// GetPod implements [api.Pods].
+func (b *backend) GetPod(_ context.Context, name string) (api.Pod, error) {
+	p, err := b.pod(name)
+	if err != nil {
+		return api.Pod{}, err
+	}
+	out := b.describe(p)
+	out.Manifest = p.Manifest
+	return out, nil
+}
+
+func (b *backend) pod(name string) (state.Pod, error) {
+	what := "looking for pod " + name
+	v, err := b.view(what)
+	if err != nil {
+		return state.Pod{}, err
+	}
+	p, ok := v.Pod(name)
+	if !ok {
+		return p, api.Errorf(api.NotFound, what, "the mesh has no such pod").WithCure("see drover pod ls")
+	}
+	return p, nil
+}
+
+// describe says what this node knows of a pod.
+func (b *backend) describe(p state.Pod) api.Pod {
+	out := api.Pod{
+		Name: p.Name, UID: p.UID, ImageDigest: string(p.Image), Address: p.Addr.String(), Node: p.Node,
+		Epoch: p.Epoch, Migration: p.Migration, Created: p.Created, Phase: api.PodUnknown,
+	}
+	if n, ok := b.quorum.View().Node(p.Node); ok {
+		out.Site = n.Site
+	}
+	m, err := pod.ParseManifest(p.Manifest)
+	if err == nil {
+		out.Image = m.Image()
+	}
+	if p.Node != b.config.Node {
+		return out
+	}
+	status, err := b.pods.runtime.Status(p.UID)
+	again := m != nil && wantsRestart(m, status.ExitCode)
+	out.PID, out.ExitCode = status.Pid, status.ExitCode
+	switch {
+	case p.Deleting:
+		out.Phase = api.PodTerminating
+	case p.Migration != "":
+		out.Phase = api.PodMigrating
+	case errors.Is(err, pod.ErrNotFound) && b.pods.isBusy(p.UID):
+		out.Phase = api.PodPending
+	case err != nil:
+		out.Phase, out.Reason = api.PodFailed, err.Error()
+	case status.Phase == pod.Running:
+		out.Phase = api.PodRunning
+	case status.Phase == pod.Frozen:
+		out.Phase = api.PodFrozen
+	case status.Phase == pod.Exited && again:
+		out.Phase, out.Reason = api.PodPending, fmt.Sprintf("it ended with code %d and is started again, after a back-off", status.ExitCode)
+	case status.Phase == pod.Exited && status.ExitCode == 0:
+		out.Phase, out.Reason = api.PodSucceeded, "it ended at "+status.Exited.Format(time.RFC3339)
+	case status.Phase == pod.Exited:
+		out.Phase, out.Reason = api.PodFailed, fmt.Sprintf("it ended with code %d", status.ExitCode)
+	default:
+		out.Phase = api.PodPending
+	}
+	return out
+}
+
+// PodLogs implements [api.Pods].
+func (b *backend) PodLogs(ctx context.Context, name string, follow bool, w io.Writer) error {
+	p, err := b.pod(name)
+	if err != nil {
+		return err
+	}
+	return b.pods.logs(ctx, p, follow, w)
+}
+
+// RemovePod implements [api.Pods].
+func (b *backend) RemovePod(ctx context.Context, name string) error {
+	p, err := b.pod(name)
+	if err != nil {
+		return err
+	}
+	return b.pods.remove(ctx, p)
+}
