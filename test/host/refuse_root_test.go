@@ -162,7 +162,7 @@ func TestFullTarget(t *testing.T) {
 		m.inSite(t, "fra", "mount -o remount,size=48m /run; cat /dev/zero > /run/ballast || true")
 	}))
 	require.Equal(t, api.Aborted, api.AsError(err).Code, "%v", err)
-	require.ErrorContains(t, err, "no space left on device")
+	require.ErrorContains(t, err, "MiB are left for /run/drover/moves")
 	t.Logf("the caller hears: %v", err)
 	m.inSite(t, "fra", "rm /run/ballast; mount -o remount,size=50% /run")
 	now := m.awaitSettled(t, "redis")
