@@ -19,6 +19,11 @@ func turns(b *testing.B, ours, theirs func() error) {
 			took[i] += time.Since(start)
 		}
 	}
+	report(b, took)
+}
+
+// report reports the times that ours and theirs took in all, each as one of b.N.
+func report(b *testing.B, took [2]time.Duration) {
 	each := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 / float64(b.N) }
 	b.ReportMetric(each(took[0]), "ours-ms")
 	b.ReportMetric(each(took[1]), "theirs-ms")

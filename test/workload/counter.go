@@ -154,6 +154,9 @@ func (c *Counter) Await(ctx context.Context, n int64) error {
 	}
 }
 
+// Close ends a counter that was never started.
+func (c *Counter) Close() error { return c.client.Close() }
+
 // Stop ends the counting and compares what was acknowledged with what the Redis has. The error is that of the connection.
 func (c *Counter) Stop(ctx context.Context) (Count, error) {
 	defer c.client.Close()
