@@ -107,7 +107,7 @@ func (a *agent) openHost(ctx context.Context) error {
 	c := a.config
 	h := &host{node: c.Node, stateDir: c.StateDir, runDir: c.RunDir, log: a.log}
 	var err error
-	if h.layers, err = volumes.OpenStore(filepath.Join(c.StateDir, "volumes")); err != nil {
+	if h.layers, err = volumes.OpenStore(filepath.Join(c.StateDir, volumesDir)); err != nil {
 		return err
 	}
 	h.runtime, err = pod.Open(pod.Config{

@@ -20,6 +20,10 @@ import (
 	"github.com/drover-mesh/drover/volumes"
 )
 
+// unpacked is how much room a layer takes, packed and unpacked, over what it takes packed: root file systems shrink to a
+// quarter or so.
+const unpacked = 5
+
 // spare is what must stay free beside what a pod brings, in bytes.
 const spare = 64 << 20
 
@@ -63,8 +67,9 @@ func (d destination) Check(ctx context.Context, p migrate.Plan, f migrate.Facts)
 	need := f.UpperBytes
 	if !d.layers.Has(p.Pod.Image) {
 		o.Missing = append(o.Missing, p.Pod.Image)
+		need += unpacked * f.LayerBytes
 	}
-	if err := d.room(d.stateDir, need, "the pod's files", refuse); err != nil {
+	if err := d.room(filepath.Join(d.stateDir, volumesDir), need, "the pod's files", refuse); err != nil {
 		return o, err
 	}
 	o.Note = fmt.Sprintf("%s can take it: CRIU %s, %s free", d.node, features.Version, p.Pod.Addr)

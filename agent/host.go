@@ -18,6 +18,9 @@ import (
 	"github.com/drover-mesh/drover/volumes"
 )
 
+// volumesDir is where below its state directory a node keeps layers and the writable files of pods.
+const volumesDir = "volumes"
+
 // host is what this node's pods live on.
 type host struct {
 	node             string

@@ -84,8 +84,8 @@ func (p peer) send(ctx context.Context, t wire.Type, c call, write func(io.Write
 // why prefers what the target says over the fact that it stopped listening.
 func (s *stream) why(err error) error {
 	_ = s.SetReadDeadline(time.Now().Add(time.Second))
-	if _, said := readAnswer(s); said != nil && !errors.Is(said, os.ErrDeadlineExceeded) {
-		return errors.Join(err, said)
+	if a, said := readAnswer(s); a.Error != "" {
+		return said
 	}
 	return err
 }

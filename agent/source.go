@@ -57,7 +57,27 @@ func (s source) Facts(ctx context.Context, p state.Pod) (migrate.Facts, error) {
 	if err != nil {
 		return migrate.Facts{}, err
 	}
-	return migrate.Facts{CRIU: features.Version, Arch: runtime.GOARCH, CPU: cpu, MemoryBytes: memory, UpperBytes: upper}, nil
+	layers, err := s.layerBytes(p.Image)
+	if err != nil {
+		return migrate.Facts{}, err
+	}
+	return migrate.Facts{
+		CRIU: features.Version, Arch: runtime.GOARCH, CPU: cpu, MemoryBytes: memory, UpperBytes: upper, LayerBytes: layers,
+	}, nil
+}
+
+// layerBytes is the packed size of a layer, 0 if no image has it any more.
+func (s source) layerBytes(d state.Digest) (int64, error) {
+	images, err := s.layers.Images()
+	if err != nil {
+		return 0, err
+	}
+	for _, i := range images {
+		if i.Digest == d {
+			return i.Size, nil
+		}
+	}
+	return 0, nil
 }
 
 // Layer implements [migrate.Source].

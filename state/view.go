@@ -45,9 +45,14 @@ func (v View) NodesAt(site string) []Node {
 	return slices.DeleteFunc(v.Nodes(), func(n Node) bool { return n.Site != site })
 }
 
-// Migrations returns the open migrations and the latest finished ones, by ID.
+// Migrations returns the latest finished migrations, in the order in which they ended, and then the open ones by ID.
 func (v View) Migrations() []Migration {
-	return sorted(v.t.migrations)
+	var all []Migration
+	for _, id := range v.t.finished {
+		all = append(all, v.t.migrations[id])
+	}
+	open := slices.DeleteFunc(sorted(v.t.migrations), func(g Migration) bool { return !g.Phase.Open() })
+	return append(all, open...)
 }
 
 // Migration returns the migration of that ID.

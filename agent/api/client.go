@@ -168,7 +168,7 @@ func (c *Client) Migrate(ctx context.Context, pod, to string, progress Progress)
 	}
 	if err := stream.Err(); err != nil {
 		e := AsError(c.wrap(err))
-		if errors.Is(err, io.ErrUnexpectedEOF) {
+		if cutShort(err) {
 			e.Cure = "its next start settles the move; drover pod get " + pod + " shows where the pod runs"
 		}
 		return Report{}, e

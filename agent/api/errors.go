@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	"connectrpc.com/connect"
 
@@ -98,6 +99,11 @@ func AsError(err error) *Error {
 	return &Error{Code: code, Why: err.Error(), Err: err}
 }
 
+// cutShort says whether an answer ended before it was whole: who gave it went away.
+func cutShort(err error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
 // fromConnect reads the detail that toConnect attached; an error without one was made by Connect or HTTP.
 func fromConnect(ce *connect.Error) *Error {
 	for _, d := range ce.Details() {
@@ -124,7 +130,7 @@ func fromConnect(ce *connect.Error) *Error {
 	case connect.CodeUnimplemented:
 		e.Code, e.Cure = FailedPrecondition, "run the same version of drover on each node"
 	}
-	if errors.Is(ce, io.ErrUnexpectedEOF) { // Connect speaks of its protocol
+	if cutShort(ce) { // Connect speaks of its protocol, or of a cancellation
 		e.Code, e.Why = Unavailable, "it went away before it had answered"
 	}
 	return e

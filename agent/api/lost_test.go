@@ -59,4 +59,5 @@ func relayUntil(listener net.Listener, to string, cut <-chan struct{}) {
 	go func() { _, _ = io.Copy(front, back) }()
 	go func() { _, _ = io.Copy(back, front) }()
 	<-cut
+	front.Close() // first, or the backend's own end would still be told
 }

@@ -251,7 +251,11 @@ func (d *Departure) sendImages(ctx context.Context) (files []File, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the stream of images: %w", err)
 	}
-	defer func() { err = errors.Join(err, w.Close()) }()
+	defer func() {
+		if closed := w.Close(); err == nil {
+			err = closed
+		}
+	}()
 	for path := range d.dump.Images() {
 		f, err := w.Send(ctx, path)
 		if err != nil {

@@ -37,6 +37,7 @@ type Facts struct {
 	CPU         []byte `json:"cpu"`          // features that the pod's processes may have found, as CRIU notes them
 	MemoryBytes int64  `json:"memory_bytes"` // resident now
 	UpperBytes  int64  `json:"upper_bytes"`  // in its writable layer now
+	LayerBytes  int64  `json:"layer_bytes"`  // of its image's layers, packed
 }
 
 // Offer is the target's answer to Facts.
