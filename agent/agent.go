@@ -30,7 +30,7 @@ import (
 // Run is the life of an agent. It ends with ctx, or with an error that no retry can mend. Pods and their network
 // outlive it; moves that can still be aborted are, and others are taken up by the next agent.
 func Run(ctx context.Context, config configs.Config, version string, log *slog.Logger) error {
-	a := &agent{config: config, version: version, log: log}
+	a := &agent{config: config, version: version, log: log, catchUp: newCatchUp()}
 	defer a.close()
 	if err := a.open(ctx); err != nil {
 		return fmt.Errorf("starting the agent of %s: %w", config.Node, err)
@@ -51,6 +51,7 @@ type agent struct {
 	peers     *http.Client
 	quorum    *quorum.Quorum
 	pods      *pods
+	catchUp   *catchUp
 }
 
 func (a *agent) onClose(f func() error) { a.closers = append(a.closers, f) }
@@ -166,7 +167,7 @@ func (a *agent) serve(ctx context.Context) error {
 	defer end()
 	b := &backend{
 		config: a.config, version: a.version, started: time.Now(), pods: a.pods, moves: m,
-		gossip: a.gossip, quorum: a.quorum, transport: a.transport,
+		gossip: a.gossip, quorum: a.quorum, catchUp: a.catchUp, transport: a.transport,
 	}
 	handler := api.NewHandler(b, api.HandlerConfig{Node: a.config.Node, Peers: a.peers, Log: a.log.With("part", "api")})
 	socket, err := api.ListenUnix(a.config.Socket)

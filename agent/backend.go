@@ -9,7 +9,6 @@ import (
 	"github.com/drover-mesh/drover/agent/api"
 	"github.com/drover-mesh/drover/agent/gossip"
 	"github.com/drover-mesh/drover/configs"
-	"github.com/drover-mesh/drover/state"
 	"github.com/drover-mesh/drover/state/quorum"
 	"github.com/drover-mesh/drover/transport"
 )
@@ -23,22 +22,11 @@ type backend struct {
 	moves     *moves
 	gossip    *gossip.Mesh
 	quorum    *quorum.Quorum
+	catchUp   *catchUp
 	transport *transport.Transport
 }
 
 var _ api.Backend = (*backend)(nil)
-
-// view is the committed state as this node knows it; one that has just started knows nothing, and must not say so of the
-// mesh.
-func (b *backend) view(what string) (state.View, error) { return heard(b.quorum.View(), what) }
-
-func heard(v state.View, what string) (state.View, error) {
-	if v.Index() == 0 {
-		return v, api.Errorf(api.Unavailable, what, "this node has just started, and has not heard of the mesh yet").
-			WithCure("try again in some seconds; if that lasts, see drover status")
-	}
-	return v, nil
-}
 
 // GetStatus implements [api.Mesh].
 func (b *backend) GetStatus(ctx context.Context) (api.Status, error) {

@@ -10,7 +10,7 @@ import (
 
 // Migrate implements [api.Migrations].
 func (b *backend) Migrate(ctx context.Context, name, to string, progress api.Progress) (api.Report, error) {
-	p, err := b.pod(name)
+	p, err := b.pod(ctx, name)
 	if err != nil {
 		return api.Report{}, err
 	}
@@ -49,8 +49,8 @@ func (b *backend) CancelMigration(ctx context.Context, name string) (api.Migrati
 }
 
 // ListMigrations implements [api.Migrations].
-func (b *backend) ListMigrations(context.Context) ([]api.Migration, error) {
-	v, err := b.view("listing migrations")
+func (b *backend) ListMigrations(ctx context.Context) ([]api.Migration, error) {
+	v, err := b.view(ctx, "listing migrations")
 	if err != nil {
 		return nil, err
 	}
@@ -62,9 +62,9 @@ func (b *backend) ListMigrations(context.Context) ([]api.Migration, error) {
 }
 
 // GetMigration implements [api.Migrations].
-func (b *backend) GetMigration(_ context.Context, id string) (api.Migration, error) {
+func (b *backend) GetMigration(ctx context.Context, id string) (api.Migration, error) {
 	what := "looking for migration " + id
-	v, err := b.view(what)
+	v, err := b.view(ctx, what)
 	if err != nil {
 		return api.Migration{}, err
 	}

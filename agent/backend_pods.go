@@ -61,8 +61,8 @@ func (b *backend) RunPod(ctx context.Context, manifest []byte, _ string) (api.Po
 }
 
 // ListPods implements [api.Pods].
-func (b *backend) ListPods(_ context.Context, local bool) ([]api.Pod, error) {
-	v, err := b.view("listing pods")
+func (b *backend) ListPods(ctx context.Context, local bool) ([]api.Pod, error) {
+	v, err := b.view(ctx, "listing pods")
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +76,8 @@ func (b *backend) ListPods(_ context.Context, local bool) ([]api.Pod, error) {
 }
 
 // GetPod implements [api.Pods].
-func (b *backend) GetPod(_ context.Context, name string) (api.Pod, error) {
-	p, err := b.pod(name)
+func (b *backend) GetPod(ctx context.Context, name string) (api.Pod, error) {
+	p, err := b.pod(ctx, name)
 	if err != nil {
 		return api.Pod{}, err
 	}
@@ -86,9 +86,9 @@ func (b *backend) GetPod(_ context.Context, name string) (api.Pod, error) {
 	return out, nil
 }
 
-func (b *backend) pod(name string) (state.Pod, error) {
+func (b *backend) pod(ctx context.Context, name string) (state.Pod, error) {
 	what := "looking for pod " + name
-	v, err := b.view(what)
+	v, err := b.view(ctx, what)
 	if err != nil {
 		return state.Pod{}, err
 	}
@@ -145,7 +145,7 @@ func (b *backend) describe(p state.Pod) api.Pod {
 
 // PodLogs implements [api.Pods].
 func (b *backend) PodLogs(ctx context.Context, name string, follow bool, w io.Writer) error {
-	p, err := b.pod(name)
+	p, err := b.pod(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (b *backend) PodLogs(ctx context.Context, name string, follow bool, w io.Wr
 
 // RemovePod implements [api.Pods].
 func (b *backend) RemovePod(ctx context.Context, name string) error {
-	p, err := b.pod(name)
+	p, err := b.pod(ctx, name)
 	if err != nil {
 		return err
 	}

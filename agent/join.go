@@ -39,6 +39,7 @@ func (a *agent) join(ctx context.Context, config migrate.Config, arriving func(u
 			return
 		}
 	}
+	a.catchUp.reached()
 	if err := a.host.router.Set(ctx, desired(a.quorum.View())); err != nil {
 		a.log.Error("setting routes", "err", err)
 	}
