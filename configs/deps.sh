@@ -172,11 +172,14 @@ criu_from_source() {
 	say criu "installed as /usr/local/sbin/criu"
 }
 
-# debian_mirror is the mirror that this host's apt uses for Debian, else Debian's public one.
+# debian_mirror is DEBIAN_MIRROR, else the mirror that this host's apt uses for Debian, else, on Ubuntu, the public one that
+# mmdebstrap knows.
 debian_mirror() {
-	local uri
-	uri=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 2>/dev/null | awk '$1 == "Debian" {print $2; exit}')
-	echo "${uri:-http://deb.debian.org/debian/}"
+	local uri=${DEBIAN_MIRROR:-}
+	[ -n "$uri" ] || uri=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 2>/dev/null | awk '$1 == "Debian" {print $2; exit}')
+	[ -n "$uri" ] || uri=$(sed -n "s/^ *my \$mirror *= '\(.*\)';.*/\1/p" "$(command -v mmdebstrap)" | head -n 1)
+	[ -n "$uri" ] || die criu "no Debian mirror is known here: run again with DEBIAN_MIRROR=URL"
+	echo "${uri%/}/"
 }
 
 criu_fetch_pinned() {
