@@ -59,12 +59,16 @@ func (q *Quorum) ask(ctx context.Context, r request) (answer, error) {
 		return answer{}, fmt.Errorf("%w: %w", ErrNotProposed, errors.Join(ctx.Err(), q.whyClosed()))
 	}
 	unknown := false
+	var last error
 	for {
 		a, err := q.attempt(ctx, r)
 		if err == nil {
 			return a, nil
 		}
 		unknown = unknown || !errors.Is(err, ErrNotProposed)
+		if last == nil || ctx.Err() == nil { // one that was cut short has less to tell than one before it
+			last = err
+		}
 		select {
 		case <-time.After(q.cfg.timing.retry):
 			continue
@@ -73,9 +77,9 @@ func (q *Quorum) ask(ctx context.Context, r request) (answer, error) {
 		cause := errors.Join(ctx.Err(), q.whyClosed())
 		if unknown {
 			// What the last attempt came to says nothing about those before it: its error is only told.
-			return answer{}, fmt.Errorf("the outcome is unknown: %w: %s", cause, err.Error())
+			return answer{}, fmt.Errorf("the outcome is unknown: %w: %s", cause, last.Error())
 		}
-		return answer{}, fmt.Errorf("%w: %w", cause, err)
+		return answer{}, fmt.Errorf("%w: %w", cause, last)
 	}
 }
 
@@ -131,7 +135,10 @@ func (q *Quorum) attempt(ctx context.Context, r request) (answer, error) {
 		case <-next:
 			advance()
 		case <-ctx.Done():
-			return answer{}, ctx.Err()
+			if len(errs) == 0 {
+				return answer{}, ctx.Err()
+			}
+			return answer{}, fmt.Errorf("%w: %s", ctx.Err(), errors.Join(errs...).Error())
 		}
 	}
 	if unknown {
