@@ -149,7 +149,7 @@ func (b *backend) PodLogs(ctx context.Context, name string, follow bool, w io.Wr
 	if err != nil {
 		return err
 	}
-	return b.pods.logs(ctx, p, follow, w)
+	return b.pods.runtime.Logs(ctx, p.UID, follow, w)
 }
 
 // RemovePod implements [api.Pods].

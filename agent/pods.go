@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
@@ -233,9 +232,4 @@ func (p *pods) recoverOne(ctx context.Context, s state.Pod) error {
 		return p.start(ctx, s)
 	}
 	return nil
-}
-
-// logs copies what the pod wrote.
-func (p *pods) logs(ctx context.Context, s state.Pod, follow bool, w io.Writer) error {
-	return p.runtime.Logs(ctx, s.UID, follow, w)
 }

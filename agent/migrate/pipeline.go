@@ -7,8 +7,6 @@ type step struct {
 	name string
 	// do must be idempotent, and leave what it made to undo when it fails.
 	do func(*Departure, context.Context) error
-	// undone says how a failure at this step or after it is made good, once Abort was won.
-	undone string
 	// remote: the target does it, the source waits for its word.
 	remote bool
 }
@@ -21,11 +19,11 @@ type step struct {
 func pipeline() []step {
 	return []step{
 		{name: "preflight", do: (*Departure).preflight},
-		{name: "reserve", do: (*Departure).reserve, undone: "the record is aborted; the target discards"},
-		{name: "presync", do: (*Departure).presync, undone: "the target discards"},
-		{name: "freeze", do: (*Departure).freeze, undone: "the source thaws"},
-		{name: "final", do: (*Departure).final, undone: "the source thaws, the target discards"},
-		{name: "restore", do: (*Departure).restore, undone: "the target kills what it restored", remote: true},
+		{name: "reserve", do: (*Departure).reserve},                 // undone: the record is aborted; the target discards
+		{name: "presync", do: (*Departure).presync},                 // undone: the target discards
+		{name: "freeze", do: (*Departure).freeze},                   // undone: the source thaws
+		{name: "final", do: (*Departure).final},                     // undone: the source thaws, the target discards
+		{name: "restore", do: (*Departure).restore, remote: true},   // undone: the target kills what it restored
 		{name: "activate", do: (*Departure).activate, remote: true}, // the point of no return
 		{name: "release", do: (*Departure).release, remote: true},
 		{name: "retire", do: (*Departure).retire},
