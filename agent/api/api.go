@@ -2,4 +2,4 @@
 // authenticated connections between agents, which answer for the pods they own whichever agent was asked.
 package api
 
-//go:generate protoc -I v1 --go_out=v1 --go_opt=paths=source_relative --connect-go_out=v1 --connect-go_opt=paths=source_relative --connect-go_opt=simple drover.proto
+//go:generate sh -c "cd v1 && protoc -I . --go_out=. --go_opt=paths=source_relative --connect-go_out=. --connect-go_opt=paths=source_relative --connect-go_opt=simple *.proto"
