@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"path"
 	"reflect"
@@ -16,6 +17,14 @@ var (
 	nameForm   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 	cgroupForm = regexp.MustCompile(`^(/[a-zA-Z0-9_.:@-]+)+$`)
 )
+
+// The forms of labels are Kubernetes' (its "Labels and Selectors"): a name, before it perhaps a DNS subdomain and '/'.
+var (
+	labelForm   = regexp.MustCompile(`^[a-zA-Z0-9]([-_.a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$`)
+	labelPrefix = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+)
+
+const maxLabelPrefix = 253
 
 // maxSocket is the longest path that fits a socket address (sun_path in linux/un.h has 108 bytes, the last is 0).
 const maxSocket = 107
@@ -38,11 +47,8 @@ func (c *Config) check(doc *document) {
 	k.name("node", c.Node)
 	k.name("site", c.Site)
 	k.addresses(c)
-	k.required("servers", len(c.Servers) > 0)
-	for i, s := range c.Servers {
-		k.name(fmt.Sprintf("servers[%d]", i), s)
-	}
-	unique(k, "servers", c.Servers)
+	k.servers(c)
+	k.labels(c.Labels)
 	k.podCIDR(c)
 	k.assert(c.Overlay.VNI > 0 && c.Overlay.VNI < 1<<24, "overlay.vni", "%d is no network identifier", c.Overlay.VNI)
 	k.assert(c.Overlay.Port > 0, "overlay.port", "0 is no port")
@@ -62,12 +68,46 @@ func (c *Config) check(doc *document) {
 func (k checker) addresses(c *Config) {
 	k.required("address", c.Address.IsValid())
 	k.reachable("address", c.Address)
+	k.assert(!c.Address.IsValid() || c.Address.Addr().Is4(), "address", "%s is IPv6, which pods' packets can't travel over yet: the overlay between nodes is IPv4", c.Address.Addr())
 	k.reachable("gossip", c.Gossip)
 	k.assert(!c.Gossip.IsValid() || c.Gossip != c.Address, "gossip", "%s is the address too: both use UDP", c.Gossip)
 	for i, j := range c.Join {
 		k.reachable(fmt.Sprintf("join[%d]", i), j)
 	}
 	unique(k, "join", c.Join)
+}
+
+// servers checks who votes: the list makes a new mesh, a role alone takes part in one that is there.
+func (k checker) servers(c *Config) {
+	k.oneOf("role", string(c.role()), string(Server), string(Plain))
+	for i, s := range c.Servers {
+		k.name(fmt.Sprintf("servers[%d]", i), s)
+	}
+	unique(k, "servers", c.Servers)
+	listed := slices.Contains(c.Servers, c.Node)
+	switch {
+	case len(c.Servers) == 0 && c.Role == "":
+		k.required("servers", false)
+	case len(c.Servers) == 0:
+		k.required("join", len(c.Join) > 0)
+	case c.Role == Plain:
+		k.assert(!listed, "role", "plain, but servers names this node")
+	case c.Role == Server:
+		k.assert(listed, "role", "server, but servers doesn't name this node: leave servers out to join a mesh that is there")
+	}
+}
+
+func (k checker) labels(labels map[string]string) {
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		field := fmt.Sprintf("labels[%s]", key)
+		name := key
+		if prefix, rest, ok := strings.Cut(key, "/"); ok {
+			name = rest
+			k.assert(len(prefix) <= maxLabelPrefix && labelPrefix.MatchString(prefix), field, "the prefix %q is not valid", prefix)
+		}
+		k.assert(labelForm.MatchString(name), field, "the name %q is not valid", name)
+		k.assert(labels[key] == "" || labelForm.MatchString(labels[key]), field, "the value %q is not valid", labels[key])
+	}
 }
 
 func (k checker) podCIDR(c *Config) {

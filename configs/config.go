@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Config is the configuration of an agent; agent.example.yaml explains each field. The tag want says what is valid, for
@@ -20,9 +21,12 @@ type Config struct {
 	Address netip.AddrPort   `yaml:"address" want:"the IP address and UDP port that peers reach, such as 10.77.1.1:7400"`
 	Gossip  netip.AddrPort   `yaml:"gossip" want:"the IP address and port that peers reach, such as 10.77.1.1:7946"`
 	Join    []netip.AddrPort `yaml:"join" want:"gossip addresses of peers, such as [10.77.2.1:7946]"`
-	Servers []string         `yaml:"servers" want:"names of the nodes that vote, the same list on each, such as [ams, fra, nyc]"`
+	Role    Role             `yaml:"role" want:"server or plain"`
+	Servers []string         `yaml:"servers" want:"names of the servers with which a new mesh begins, the same list on each, such as [ams, fra, nyc]; or role, in a mesh that is there"`
 	PodCIDR netip.Prefix     `yaml:"podCIDR" want:"an IPv4 network of /8 to /28, such as 10.88.0.0/16"`
 	Overlay Overlay          `yaml:"overlay"`
+
+	Labels map[string]string `yaml:"labels" want:"names and values of at most 63 letters, digits, '-', '_' and '.', such as disk: ssd"`
 
 	Identity     string `yaml:"identity" want:"the absolute path of a directory"`
 	StateDir     string `yaml:"stateDir" want:"the absolute path of a directory"`
@@ -33,6 +37,15 @@ type Config struct {
 	BulkRate Rate `yaml:"bulkRate" want:"a rate such as 800kbit, 100mbit or 2.5gbit; \"\" is unlimited"`
 	Log      Log  `yaml:"log"`
 }
+
+// A Role is what a node has to do with the agreement of the mesh.
+type Role string
+
+// The roles of a node.
+const (
+	Server Role = "server" // keeps the log, and votes
+	Plain  Role = "plain"  // asks the servers
+)
 
 // Overlay is the VXLAN that carries the pods' packets between nodes, over the IP of Config.Address. It must be the same on each node.
 type Overlay struct {
@@ -102,7 +115,18 @@ func (c *Config) derive() {
 	if c.Site == "" {
 		c.Site = c.Node
 	}
+	c.Role = c.role()
 	c.Socket = c.socket()
+}
+
+func (c *Config) role() Role {
+	switch {
+	case c.Role != "":
+		return c.Role
+	case slices.Contains(c.Servers, c.Node):
+		return Server
+	}
+	return Plain
 }
 
 func (c *Config) socket() string { return cmp.Or(c.Socket, filepath.Join(c.RunDir, "agent.sock")) }

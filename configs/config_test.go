@@ -24,6 +24,7 @@ func TestExampleLoads(t *testing.T) {
 	assert.Equal(t, "amsterdam", c.Site)
 	assert.Equal(t, netip.MustParseAddrPort("192.0.2.10:7946"), c.Gossip)
 	assert.Len(t, c.Join, 2)
+	assert.Equal(t, map[string]string{"disk": "ssd"}, c.Labels)
 
 	// What the example says of defaults is so.
 	d := Default()
@@ -57,6 +58,29 @@ func TestDefaults(t *testing.T) {
 	assert.Zero(t, c.BulkRate)
 }
 
+func TestRole(t *testing.T) {
+	const head = "node: ams\naddress: 10.77.1.1:7400\n"
+	for yaml, want := range map[string]Role{
+		"servers: [ams, fra]":                              Server,
+		"servers: [ams, fra]\nrole: server":                Server,
+		"servers: [fra, nyc]":                              Plain,
+		"servers: [fra, nyc]\nrole: plain":                 Plain,
+		"role: server\njoin: [10.77.2.1:7946]":             Server,
+		"role: plain\njoin: [10.77.2.1:7946]":              Plain,
+		"role: plain\nservers: []\njoin: [10.77.2.1:7946]": Plain,
+	} {
+		c, err := Parse("agent.yaml", []byte(head+yaml))
+		require.NoError(t, err, yaml)
+		assert.Equal(t, want, c.Role, yaml)
+	}
+}
+
+func TestLabels(t *testing.T) {
+	c, err := Parse("agent.yaml", []byte(minimal+"labels:\n  disk: ssd\n  example.org/zone: eu-west_1.a\n  gpu: \"\"\n"))
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"disk": "ssd", "example.org/zone": "eu-west_1.a", "gpu": ""}, c.Labels)
+}
+
 func TestErrorShowsLineAndValidFields(t *testing.T) {
 	_, err := Parse("agent.yaml", []byte("node: ams\nservers: [ams]\nadddress: 10.77.1.1:7400\n"))
 	require.EqualError(t, err, `agent.yaml: field "address" is missing
@@ -64,7 +88,7 @@ func TestErrorShowsLineAndValidFields(t *testing.T) {
 agent.yaml:3:1: unknown field "adddress"; did you mean "address"?
     3 | adddress: 10.77.1.1:7400
       | ^
-  valid: node, site, address, gossip, join, servers, podCIDR, overlay, identity, stateDir, runDir, socket, cgroupParent, bulkRate, log`)
+  valid: node, site, address, gossip, join, role, servers, podCIDR, overlay, labels, identity, stateDir, runDir, socket, cgroupParent, bulkRate, log`)
 
 	_, err = Parse("agent.yaml", []byte(minimal+"log: {level: inof}\n"))
 	require.EqualError(t, err, `agent.yaml:4:14: log.level: "inof" is not valid; did you mean "info"?
@@ -103,6 +127,19 @@ func TestWrongValues(t *testing.T) {
 		{"no servers", "node: ams\naddress: 10.77.1.1:7400\n", `agent.yaml: field "servers" is missing`},
 		{"empty servers", "node: ams\naddress: 10.77.1.1:7400\nservers: []\n", `agent.yaml:3:10: field "servers" is missing`},
 		{"servers twice", "node: ams\naddress: 10.77.1.1:7400\nservers:\n- ams\n- fra\n- ams\n", "agent.yaml:6:3: servers[2]: ams stands there twice"},
+		{"role of another kind", minimal + "role: voter", `agent.yaml:4:7: role: "voter" is not valid`},
+		{"role with a typo", minimal + "role: sever", `role: "sever" is not valid; did you mean "server"?`},
+		{"plain and a server", minimal + "role: plain", "agent.yaml:4:7: role: plain, but servers names this node"},
+		{"server of a new mesh without it", "node: gru\naddress: 10.77.1.1:7400\nservers: [ams]\nrole: server\n", "role: server, but servers doesn't name this node"},
+		{"nobody to join", "node: ams\naddress: 10.77.1.1:7400\nrole: plain\n", `field "join" is missing`},
+		{"address of IPv6", "node: a\naddress: \"[fd00::1]:7400\"\nservers: [a]\n", "agent.yaml:2:10: address: fd00::1 is IPv6, which pods' packets can't travel over yet"},
+		{"IPv4 written as IPv6", "node: a\naddress: \"[::ffff:10.77.1.1]:7400\"\nservers: [a]\n", "is IPv6"},
+		{"labels are a list", minimal + "labels: [ssd]", "agent.yaml:4:9: labels: a list is not valid here"},
+		{"label without text", minimal + "labels: {disk: 2}", "labels[disk]: the number 2 is not valid"},
+		{"label with a bad name", minimal + "labels: {-disk: ssd}", `labels[-disk]: the name "-disk" is not valid`},
+		{"label with a bad prefix", minimal + "labels: {Example.org/disk: ssd}", `the prefix "Example.org" is not valid`},
+		{"label with a bad value", minimal + "labels: {disk: a b}", `agent.yaml:4:16: labels[disk]: the value "a b" is not valid`},
+		{"label twice", minimal + "labels:\n  disk: a\n  disk: b\n", "disk"},
 		{"CIDR with host bits", minimal + "podCIDR: 10.88.0.1/16", "the network is 10.88.0.0/16"},
 		{"CIDR without bits", minimal + "podCIDR: 10.88.0.0", `podCIDR: "10.88.0.0" is not valid`},
 		{"CIDR of IPv6", minimal + "podCIDR: fd00::/64", "podCIDR: fd00::/64 is not valid"},

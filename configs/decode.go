@@ -93,6 +93,8 @@ func (d *document) decode(path string, node ast.Node, v reflect.Value, want stri
 		for i, value := range sequence.Values {
 			d.decode(fmt.Sprintf("%s[%d]", path, i), value, v.Index(i), want)
 		}
+	case reflect.Map:
+		d.decodeMap(path, node, v, want)
 	case reflect.String:
 		s, ok := node.(*ast.StringNode)
 		if !ok {
@@ -141,6 +143,27 @@ func (d *document) decodeStruct(path string, node ast.Node, v reflect.Value) {
 			seen[name] = true
 			d.decode(join(path, name), entry.Value, v.Field(i), v.Type().Field(i).Tag.Get("want"))
 		}
+	}
+}
+
+// decodeMap stores names and their texts. Each stands at path[name].
+func (d *document) decodeMap(path string, node ast.Node, v reflect.Value, want string) {
+	mapping, ok := node.(*ast.MappingNode)
+	if !ok {
+		d.report(node.GetToken(), path, fmt.Sprintf("%s: %s", path, found(node)), want)
+		return
+	}
+	v.Set(reflect.MakeMap(v.Type()))
+	for _, entry := range mapping.Values {
+		key := entry.Key.GetToken()
+		name := reflect.ValueOf(key.Value)
+		if v.MapIndex(name).IsValid() {
+			d.report(key, path, fmt.Sprintf("%s: %q stands here a second time", path, key.Value), "")
+			continue
+		}
+		value := reflect.New(v.Type().Elem()).Elem()
+		d.decode(fmt.Sprintf("%s[%s]", path, key.Value), entry.Value, value, want)
+		v.SetMapIndex(name, value)
 	}
 }
 
