@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -16,12 +17,15 @@ import (
 	"github.com/drover-mesh/drover/state"
 )
 
-// An Image is a name for a layer.
+// An Image is a name for layers, and what is to be known of the programs in them.
 type Image struct {
-	Name    string       `json:"name"`
-	Digest  state.Digest `json:"digest"`
-	Size    int64        `json:"size"`    // bytes of the packed layer: what goes to a node that lacks it
-	Created time.Time    `json:"created"` // when the name was given
+	Name     string          `json:"name"`
+	Digest   state.Digest    `json:"digest"`           // of its configuration; of its only layer if it has none
+	Layers   []state.Digest  `json:"layers"`           // the lowest first; digests of the uncompressed tars
+	Config   json.RawMessage `json:"config,omitempty"` // the "config" object of the OCI image configuration; nil if it has none
+	Platform string          `json:"platform"`         // what it runs on: "linux/amd64"
+	Size     int64           `json:"size"`             // bytes of the packed layers: what goes to a node that lacks them
+	Created  time.Time       `json:"created"`          // when it was built, as it says; when it was loaded if it doesn't
 }
 
 var imageName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,199}$`)
@@ -106,7 +110,10 @@ func (s *Store) tag(name string, digest state.Digest, now time.Time) (Image, err
 	if err != nil {
 		return Image{}, err
 	}
-	image := Image{Name: name, Digest: digest, Size: blob.Size(), Created: now.UTC().Truncate(time.Second)}
+	image := Image{
+		Name: name, Digest: digest, Layers: []state.Digest{digest}, Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Size: blob.Size(), Created: now.UTC().Truncate(time.Second),
+	}
 	content, err := json.Marshal(image)
 	if err != nil {
 		return Image{}, err
@@ -152,7 +159,7 @@ func (s *Store) needed(digest state.Digest) (bool, error) {
 		return false, err
 	}
 	for _, image := range images {
-		if image.Digest == digest {
+		if slices.Contains(image.Layers, digest) {
 			return true, nil
 		}
 	}

@@ -37,7 +37,7 @@ func rootIn(dir string) Root {
 	return Root{Path: filepath.Join(dir, "rootfs"), Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
 }
 
-// Prepare makes the directories of a pod's overlay and holds the layers that it stands on, the topmost first,
+// Prepare makes the directories of a pod's overlay and holds the layers that it stands on, the lowest first,
 // against removal; it doesn't mount. An arriving upper must be applied between Prepare and Mount, since
 // overlayfs forbids changes below a mounted overlay. Calling it again with the same layers changes nothing.
 func (s *Store) Prepare(ctx context.Context, uid string, lowers []state.Digest) (Root, error) {
@@ -78,7 +78,7 @@ func (s *Store) prepare(ctx context.Context, uid string, lowers []state.Digest) 
 				return err
 			}
 		}
-		if err := makeUpper(root.Upper, s.layerPath(lowers[0])); err != nil {
+		if err := makeUpper(root.Upper, s.layerPath(lowers[len(lowers)-1])); err != nil {
 			return err
 		}
 		if before != nil {
@@ -120,7 +120,7 @@ func (s *Store) readLowers(uid string) ([]state.Digest, error) {
 	return lowers, nil
 }
 
-// Mount mounts the root file system of a pod over its layers, the topmost first, and prepares it if need be. If
+// Mount mounts the root file system of a pod over its layers, the lowest first, and prepares it if need be. If
 // it is mounted already that is all. Mounts made inside it don't show elsewhere (private propagation).
 func (s *Store) Mount(ctx context.Context, uid string, lowers []state.Digest) (Root, error) {
 	root, err := s.Prepare(ctx, uid, lowers)
@@ -169,9 +169,12 @@ func (s *Store) mount(root Root, lowers []state.Digest) error {
 // (Documentation/filesystems/overlayfs.rst): no index of file handles, no inode numbers that depend on the layers,
 // no file whose content or whose children are elsewhere.
 func (s *Store) overlayOptions(root Root, lowers []state.Digest) (string, error) {
-	paths := make([]string, len(lowers))
-	for i, lower := range lowers {
-		paths[i] = escapeOption(s.layerPath(lower))
+	// overlayfs wants the topmost first, and none twice. A layer that comes again hides all that it brought before.
+	var paths []string
+	for _, lower := range slices.Backward(lowers) {
+		if path := escapeOption(s.layerPath(lower)); !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
 	}
 	options := "lowerdir=" + strings.Join(paths, ":") +
 		",upperdir=" + escapeOption(root.Upper) + ",workdir=" + escapeOption(root.Work) +

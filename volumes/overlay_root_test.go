@@ -125,3 +125,23 @@ func TestMountIsPrivate(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "private\n", string(out))
 }
+
+func TestUpperLayersHideLowerOnes(t *testing.T) {
+	needRoot(t)
+	s := newStore(t)
+	var lowers []state.Digest
+	for i, files := range [][]tarFile{
+		{regular("a", "lowest"), regular("b", "lowest"), regular("c", "lowest")},
+		{regular("b", "middle"), regular("c", "middle")},
+		{regular("c", "topmost")},
+	} {
+		image, err := s.Load(t.Context(), string(rune('x'+i)), bytes.NewReader(tarOf(t, files...)))
+		require.NoError(t, err)
+		require.Equal(t, []state.Digest{image.Digest}, image.Layers)
+		lowers = append(lowers, image.Digest)
+	}
+	root := mounted(t, s, "pod-1", lowers)
+	require.Equal(t, "lowest middle topmost", read(t, root.Path, "a")+" "+read(t, root.Path, "b")+" "+read(t, root.Path, "c"))
+	again := mounted(t, s, "pod-2", append(lowers, lowers[1]))
+	require.Equal(t, "lowest middle middle", read(t, again.Path, "a")+" "+read(t, again.Path, "b")+" "+read(t, again.Path, "c"))
+}
