@@ -11,7 +11,7 @@ export PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin LC_ALL=C DEBIAN
 unset CDPATH
 
 go_need=1.26
-criu_need=4.2
+criu_need=4.1
 # The CRIU that drover is tested with, and its checksum as in Debian's criu_4.2.1-1.dsc.
 criu_pin=4.2.1
 criu_pin_sha256=29ec0ee09e296479fe7048c80980e8ef1d0684d0b0204c2b101dfea19f6725b9

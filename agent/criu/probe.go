@@ -14,7 +14,7 @@ import (
 )
 
 // MinVersion is the oldest CRIU that is relied on.
-func MinVersion() Version { return Version{4, 2, 0} }
+func MinVersion() Version { return Version{4, 1, 0} }
 
 // Version of CRIU: major, minor, patch.
 type Version [3]int

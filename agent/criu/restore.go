@@ -49,11 +49,14 @@ type Restore struct {
 }
 
 // gate is run by CRIU at every stage. It lets all pass but post-restore: there everything has been restored and nothing runs,
-// and it waits. It never decides by itself; without a live agent it waits for one.
+// and it waits. It never decides by itself; without a live agent it waits for one. CRIU below 4.2 reads
+// its configuration twice and runs what that names as often: the second run answers as the first did.
 const gate = `#!/bin/sh
 cd "$DROVER_GATE" || exit 1
 case "$CRTOOLS_SCRIPT_ACTION" in
-post-restore) : > restored; echo 1<> bell ;;
+post-restore)
+	if [ -e verdict-given ]; then exit "$(cat verdict-given)"; fi
+	: > restored; echo 1<> bell ;;
 pre-resume) : > resuming; exit 0 ;;
 post-resume) : > resumed; echo 1<> bell; exit 0 ;;
 *) exit 0 ;;
@@ -62,8 +65,8 @@ while :; do
 	verdict=
 	read -r verdict < verdict
 	case "$verdict" in
-	resume) exit 0 ;;
-	cancel) exit 1 ;;
+	resume) echo 0 > verdict-given; exit 0 ;;
+	cancel) echo 1 > verdict-given; exit 1 ;;
 	*) sleep 1 ;;
 	esac
 done
@@ -109,9 +112,10 @@ func (r *Restore) start() error {
 	if err := unpackTmpfs(o.Images, o.Tmpfs); err != nil {
 		return err
 	}
-	// Not all of this can be said to every runc. Ingress is held and egress still unused, so that CRIU need lock nothing;
-	// runc places CRIU, and with it all that it makes, into the pod's cgroup.
-	config := "tcp-established\nfile-locks\nnetwork-lock skip\nmanage-cgroups=ignore\naction-script " + o.Gate + "\n"
+	// Not all of this can be said to every runc. How the network is locked must not stand here: CRIU takes it from the images
+	// (the dump says that nothing is locked), and below 4.2.1 it crashes over that word in this file. runc places CRIU, and with
+	// it all that it makes, into the pod's cgroup.
+	config := "tcp-established\nfile-locks\nmanage-cgroups=ignore\naction-script " + o.Gate + "\n"
 	if err := os.WriteFile(o.CRIUConfig, []byte(config), 0o600); err != nil {
 		return err
 	}

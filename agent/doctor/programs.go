@@ -13,8 +13,8 @@ import (
 // cureDeps installs whatever program is missing or too old.
 const cureDeps = "make deps"
 
-// oldestCRIU is the first CRIU whose images and page protocol drover speaks.
-var oldestCRIU = [2]int{4, 2}
+// oldestCRIU is the first CRIU that pods were moved with.
+var oldestCRIU = [2]int{4, 1}
 
 var versionNumber = regexp.MustCompile(`\d+(\.\d+)+`)
 
