@@ -65,6 +65,12 @@ func (e envelope) command() (Command, error) {
 		return strict[ForgetNode](e.Body)
 	case KindSetMesh:
 		return strict[SetMesh](e.Body)
+	case KindCreateToken:
+		return strict[CreateToken](e.Body)
+	case KindUseToken:
+		return strict[UseToken](e.Body)
+	case KindRevokeToken:
+		return strict[RevokeToken](e.Body)
 	case KindCreatePod:
 		return strict[CreatePod](e.Body)
 	case KindMarkDeleting:

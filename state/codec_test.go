@@ -16,7 +16,10 @@ func everyCommand() []Command {
 			Name: "ams", Site: "amsterdam", Addr: netip.MustParseAddrPort("10.77.1.1:7400"),
 			Gossip: netip.MustParseAddrPort("[fd00::1]:7946"), Arch: "amd64", Version: "0.1 <dev>",
 		}},
-		ForgetNode{"ams"},
+		ForgetNode{Name: "ams"},
+		CreateToken{"t-1", testImage, true, "ams", 1, time.Unix(1, 0).UTC(), time.Unix(2, 0).UTC()},
+		UseToken{"t-1", testImage, "ams", testImage, time.Unix(1, 0).UTC()},
+		RevokeToken{"t-1", "why"},
 		SetMesh{netip.MustParsePrefix("10.88.0.0/16")},
 		CreatePod{"redis", "u-1", json.RawMessage(`{"kind":"Pod","a":"<&>"}`), testImage, "ams", time.Unix(1, 5).UTC()},
 		MarkDeleting{"redis", "u-1"},
@@ -66,7 +69,7 @@ func TestDecodeRefuses(t *testing.T) {
 func TestEncodeRefusesWhatDecodeWould(t *testing.T) {
 	_, err := Encode("p", CreatePod{Manifest: json.RawMessage(`{"a":"` + strings.Repeat("a", MaxCommand) + `"}`)})
 	require.ErrorContains(t, err, "limit")
-	_, err = Encode("", ForgetNode{"ams"})
+	_, err = Encode("", ForgetNode{Name: "ams"})
 	require.ErrorContains(t, err, "empty")
 	_, err = Encode("p", CreatePod{Manifest: json.RawMessage(`{`)})
 	require.Error(t, err)

@@ -19,6 +19,9 @@ const (
 	KindRegisterNode Kind = "RegisterNode"
 	KindForgetNode   Kind = "ForgetNode"
 	KindSetMesh      Kind = "SetMesh"
+	KindCreateToken  Kind = "CreateToken"
+	KindUseToken     Kind = "UseToken"
+	KindRevokeToken  Kind = "RevokeToken"
 	KindCreatePod    Kind = "CreatePod"
 	KindMarkDeleting Kind = "MarkDeleting"
 	KindDeletePod    Kind = "DeletePod"
@@ -35,9 +38,18 @@ type Result struct {
 	OK bool `json:"ok"`
 	// Reason says, for people, why the command was refused.
 	Reason string `json:"reason,omitempty"`
+	// Cure says, for people, what to do about a refusal; it may be empty.
+	Cure string `json:"cure,omitempty"`
 	// Pod and Migration are those that the command was about, as they are after it; nil if there are none.
 	Pod       *Pod       `json:"pod,omitempty"`
 	Migration *Migration `json:"migration,omitempty"`
+	// Enrolment is that of the node that [UseToken] admitted, as it is after it; nil of other commands.
+	Enrolment *Enrolment `json:"enrolment,omitempty"`
+}
+
+func (r Result) withCure(cure string) Result {
+	r.Cure = cure
+	return r
 }
 
 func refused(format string, args ...any) Result {

@@ -3,6 +3,7 @@ package state
 import (
 	"fmt"
 	"net/netip"
+	"time"
 )
 
 // A watcher sees the view after every command and knows what must hold from one to the next.
@@ -11,10 +12,11 @@ type watcher struct {
 	epochs  map[string]uint64         // uid -> the latest epoch
 	phases  map[string]MigrationPhase // migration -> the latest phase
 	removed map[string]bool           // uid
+	joined  map[string]Enrolment      // by node
 }
 
 func newWatcher() *watcher {
-	return &watcher{map[string]string{}, map[string]uint64{}, map[string]MigrationPhase{}, map[string]bool{}}
+	return &watcher{map[string]string{}, map[string]uint64{}, map[string]MigrationPhase{}, map[string]bool{}, map[string]Enrolment{}}
 }
 
 // next are the phases that may follow a phase; "" is a migration that wasn't known.
@@ -41,6 +43,9 @@ func (w *watcher) check(v View) error {
 		if !alive[uid] {
 			w.removed[uid] = true
 		}
+	}
+	if err := w.checkEnrolments(v); err != nil {
+		return err
 	}
 	finished := 0
 	for _, g := range v.Migrations() {
@@ -78,6 +83,44 @@ func (w *watcher) checkPod(v View, p Pod) error {
 	w.owners[key] = p.Node
 	if g, ok := v.Migration(p.Migration); p.Migration != "" && (!ok || !g.Phase.Open() || g.UID != p.UID) {
 		return fmt.Errorf("pod %s is bound by %q, which isn't an open migration of it", p.Name, p.Migration)
+	}
+	return nil
+}
+
+// checkEnrolments: no token is used too often, generations only grow and keep their key, and who was removed
+// comes back in another generation only.
+func (w *watcher) checkEnrolments(v View) error {
+	for _, t := range v.Tokens() {
+		seen := map[TokenUse]bool{}
+		for _, u := range t.Used {
+			u.At = time.Time{}
+			if seen[u] {
+				return fmt.Errorf("token %s was used twice by %s with one key", t.ID, u.Node)
+			}
+			seen[u] = true
+		}
+		if t.Left() < 0 {
+			return fmt.Errorf("token %s was used %d times, of %d", t.ID, len(t.Used), t.Uses)
+		}
+	}
+	for node, was := range w.joined {
+		e, ok := v.Enrolment(node)
+		if !ok || e.Generation < was.Generation {
+			return fmt.Errorf("the enrolment of %s went from %+v to %+v", node, was, e)
+		}
+		if e.Generation == was.Generation && (e.Key != was.Key || was.Removed && !e.Removed) {
+			return fmt.Errorf("generation %d of %s went from %+v to %+v", e.Generation, node, was, e)
+		}
+		w.joined[node] = e
+	}
+	for _, n := range v.Nodes() {
+		e, ok := v.Enrolment(n.Name)
+		if ok && e.Removed {
+			return fmt.Errorf("node %s is known, and removed", n.Name)
+		}
+		if ok {
+			w.joined[n.Name] = e
+		}
 	}
 	return nil
 }

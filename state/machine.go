@@ -24,6 +24,8 @@ type tables struct {
 	nodes      map[string]Node
 	pods       map[string]Pod
 	migrations map[string]Migration
+	tokens     map[string]Token
+	enrolments map[string]Enrolment
 	finished   []string  // IDs of finished migrations, oldest first
 	outcomes   []outcome // of the latest proposals, oldest first
 }
@@ -35,6 +37,8 @@ func New() *Machine {
 			nodes:      map[string]Node{},
 			pods:       map[string]Pod{},
 			migrations: map[string]Migration{},
+			tokens:     map[string]Token{},
+			enrolments: map[string]Enrolment{},
 		},
 		seen: map[string]outcome{},
 	}
@@ -108,6 +112,10 @@ func (m *Machine) dropNode(name string)     { m.own(); delete(m.t.nodes, name) }
 func (m *Machine) putPod(p Pod)             { m.own(); m.t.pods[p.Name] = p }
 func (m *Machine) dropPod(name string)      { m.own(); delete(m.t.pods, name) }
 func (m *Machine) putMigration(g Migration) { m.own(); m.t.migrations[g.ID] = g }
+func (m *Machine) putToken(t Token)         { m.own(); m.t.tokens[t.ID] = t }
+func (m *Machine) dropToken(id string)      { m.own(); delete(m.t.tokens, id) }
+func (m *Machine) putEnrolment(e Enrolment) { m.own(); m.t.enrolments[e.Node] = e }
+func (m *Machine) dropEnrolment(n string)   { m.own(); delete(m.t.enrolments, n) }
 
 // own makes the maps the machine's alone.
 func (m *Machine) own() {
@@ -117,5 +125,7 @@ func (m *Machine) own() {
 	m.t.nodes = maps.Clone(m.t.nodes)
 	m.t.pods = maps.Clone(m.t.pods)
 	m.t.migrations = maps.Clone(m.t.migrations)
+	m.t.tokens = maps.Clone(m.t.tokens)
+	m.t.enrolments = maps.Clone(m.t.enrolments)
 	m.shared = false
 }

@@ -97,7 +97,7 @@ func TestOnlyTheLatestFinishedMigrationsAreKept(t *testing.T) {
 func TestOutcomesAreForgottenInOrder(t *testing.T) {
 	m := small(t)
 	for i := range Outcomes + 5 {
-		m.ApplyOnce(fmt.Sprintf("p-%d", i), ForgetNode{"mars"})
+		m.ApplyOnce(fmt.Sprintf("p-%d", i), ForgetNode{Name: "mars"})
 	}
 	require.Len(t, m.t.outcomes, Outcomes)
 	require.Len(t, m.seen, Outcomes)

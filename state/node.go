@@ -1,6 +1,9 @@
 package state
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // A Node is a host of the mesh, as it described itself when its agent last started.
 type Node struct {
@@ -15,6 +18,8 @@ type Node struct {
 	Arch string `json:"arch"`
 	// Version is that of the agent.
 	Version string `json:"version"`
+	// Enrols says that it has the key of the mesh's authority, and can admit nodes.
+	Enrols bool `json:"enrols,omitempty"`
 }
 
 // Longest free text of a node's description, in bytes.
@@ -36,15 +41,20 @@ func (c RegisterNode) apply(m *Machine) Result {
 	if reason := checkName("site of node "+n.Name, n.Site); reason != "" {
 		return refused("%s", reason)
 	}
+	if e := m.t.enrolments[n.Name]; e.Removed {
+		return refused("node %s was removed from the mesh", n.Name).withCure("join it again, with a new token")
+	}
 	n.Arch, n.Version = clip(n.Arch, maxNodeText), clip(n.Version, maxNodeText)
 	m.putNode(n)
 	return Result{OK: true}
 }
 
-// ForgetNode removes a node that owns nothing and takes part in no open migration. A node that isn't
-// known is forgotten already.
+// ForgetNode removes a node that owns nothing and takes part in no open migration, and voids its
+// certificates: it can come back only by joining anew. A node that isn't known is forgotten already.
 type ForgetNode struct {
 	Name string `json:"name"`
+	// At is the proposer's time. Without it the node's certificates are remembered as void for ever.
+	At time.Time `json:"at,omitzero"`
 }
 
 // Kind implements [Command].
@@ -62,6 +72,10 @@ func (c ForgetNode) apply(m *Machine) Result {
 			return refused("node %s takes part in %s", c.Name, g)
 		}
 	}
+	if !writable(c.At) {
+		return refused("the time at which node %s is removed is not within the years 0 to 9999", c.Name)
+	}
+	m.expel(c.Name, c.At)
 	m.dropNode(c.Name)
 	return Result{OK: true}
 }

@@ -19,6 +19,7 @@ func TestRandomDelivery(t *testing.T) {
 		seeds = 400
 	}
 	phases := map[MigrationPhase]int{}
+	rejoined := 0
 	for seed := range seeds {
 		m, err := deliverAtRandom(seed)
 		if err != nil {
@@ -27,12 +28,20 @@ func TestRandomDelivery(t *testing.T) {
 		for _, g := range m.View().Migrations() {
 			phases[g.Phase]++
 		}
+		for _, e := range m.View().t.enrolments {
+			if e.Generation > 1 {
+				rejoined++
+			}
+		}
 	}
 	// A generator that never gets anywhere would prove nothing.
 	for _, phase := range []MigrationPhase{Reserved, Activated, Done, Returned, Aborted} {
 		if phases[phase] < int(seeds)/20 {
 			t.Errorf("only %d migrations ended up %s: %v", phases[phase], phase, phases)
 		}
+	}
+	if rejoined < int(seeds)/20 {
+		t.Errorf("only %d nodes joined anew after their removal", rejoined)
 	}
 }
 
@@ -98,7 +107,7 @@ func (g *generator) command(v View) Command {
 	pods := []string{"p1", "p2"}
 	node, pod := nodes[g.IntN(3)], pods[g.IntN(2)]
 	if g.count < 20 && g.IntN(2) == 0 || g.IntN(20) == 0 {
-		return g.setup(node, pod)
+		return g.setup(v, node, pod)
 	}
 	current, _ := v.Pod(pod)
 	if current.Node != "" && g.IntN(5) > 0 {
@@ -129,12 +138,15 @@ func (g *generator) command(v View) Command {
 	}
 }
 
-func (g *generator) setup(node, pod string) Command {
+func (g *generator) setup(v View, node, pod string) Command {
+	if e, ok := v.Enrolment(node); ok && e.Removed || g.IntN(8) == 0 {
+		return g.admission(v, node)
+	}
 	switch g.IntN(7) {
 	case 0:
 		return SetMesh{netip.MustParsePrefix("10.88.0.0/29")}
 	case 1:
-		return ForgetNode{node}
+		return ForgetNode{Name: node}
 	case 2, 3, 4:
 		return RegisterNode{Node{Name: node, Site: "site"}}
 	default:
@@ -143,6 +155,21 @@ func (g *generator) setup(node, pod string) Command {
 			Manifest: json.RawMessage(`{ "spec": "<&>" }`), Created: time.Unix(int64(g.count), 0),
 		}
 	}
+}
+
+// admission makes tokens and uses them, at times by a hair too late or too early.
+func (g *generator) admission(v View, node string) Command {
+	tokens := v.Tokens()
+	now := time.Unix(int64(g.count), 0)
+	if len(tokens) == 0 || g.IntN(4) == 0 {
+		id := fmt.Sprintf("t-%d", g.count)
+		return CreateToken{ID: id, Hash: testHash(id), Uses: 1 + g.IntN(3), Created: now, Expires: now.Add(time.Duration(g.IntN(60)) * time.Second)}
+	}
+	t := tokens[g.IntN(len(tokens))]
+	if g.IntN(10) == 0 {
+		return RevokeToken{ID: t.ID}
+	}
+	return UseToken{ID: t.ID, Hash: t.Hash, Node: node, Key: testHash(fmt.Sprint("key", g.IntN(4))), At: now}
 }
 
 // restored returns what a snapshot of m gives, having made sure that it is m.

@@ -137,7 +137,7 @@ func parse(t *testing.T, verb, name string, args map[string]string) Command {
 	case "node":
 		return RegisterNode{Node{Name: name, Site: args["site"]}}
 	case "forget":
-		return ForgetNode{name}
+		return ForgetNode{Name: name, At: time.Unix(2, 0)}
 	case "mesh":
 		return SetMesh{netip.MustParsePrefix(name)}
 	case "create":

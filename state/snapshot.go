@@ -20,6 +20,8 @@ type snapshot struct {
 	Nodes      []Node       `json:"nodes"`
 	Pods       []Pod        `json:"pods"`
 	Migrations []Migration  `json:"migrations"`
+	Tokens     []Token      `json:"tokens"`
+	Enrolments []Enrolment  `json:"enrolments"`
 	Finished   []string     `json:"finished"`
 	Outcomes   []outcome    `json:"outcomes"`
 }
@@ -35,6 +37,7 @@ func (v View) Snapshot(w io.Writer) error {
 	err := e.Encode(snapshot{
 		Version: snapshotVersion, Index: v.t.index, PodCIDR: v.t.podCIDR,
 		Nodes: v.Nodes(), Pods: v.Pods(), Migrations: v.Migrations(),
+		Tokens: v.Tokens(), Enrolments: sorted(v.t.enrolments),
 		Finished: v.t.finished, Outcomes: v.t.outcomes,
 	})
 	if err == nil {
@@ -70,6 +73,12 @@ func (m *Machine) Restore(r io.Reader) error {
 	}
 	for _, g := range s.Migrations {
 		fresh.putMigration(g)
+	}
+	for _, t := range s.Tokens {
+		fresh.putToken(t)
+	}
+	for _, e := range s.Enrolments {
+		fresh.putEnrolment(e)
 	}
 	for _, o := range s.Outcomes {
 		fresh.remember(o)

@@ -61,6 +61,35 @@ func (v View) Migration(id string) (Migration, bool) {
 	return g, ok
 }
 
+// Tokens returns all tokens by ID, the expired ones of the last week among them.
+func (v View) Tokens() []Token { return sorted(v.t.tokens) }
+
+// Token returns the token of that ID.
+func (v View) Token(id string) (Token, bool) {
+	t, ok := v.t.tokens[id]
+	return t, ok
+}
+
+// Enrolment returns the latest enrolment of a node.
+func (v View) Enrolment(node string) (Enrolment, bool) {
+	e, ok := v.t.enrolments[node]
+	return e, ok
+}
+
+// Revoked says why certificates of this generation of a node are void, or returns "".
+func (v View) Revoked(node string, generation uint64) (reason string) {
+	e, ok := v.t.enrolments[node]
+	switch {
+	case !ok || generation > e.Generation:
+		return ""
+	case e.Removed:
+		return "the node was removed from the mesh"
+	case generation < e.Generation:
+		return "another host has joined under that name since"
+	}
+	return ""
+}
+
 // Owns says whether node may run the pod with this UID at this epoch.
 func (v View) Owns(node, uid string, epoch uint64) bool {
 	for _, pod := range v.t.pods {
