@@ -40,7 +40,7 @@ func TestRandomDelivery(t *testing.T) {
 			t.Errorf("only %d migrations ended up %s: %v", phases[phase], phase, phases)
 		}
 	}
-	if rejoined < int(seeds)/20 {
+	if rejoined < int(seeds)/100 {
 		t.Errorf("only %d nodes joined anew after their removal", rejoined)
 	}
 }
@@ -106,8 +106,11 @@ func (g *generator) command(v View) Command {
 	nodes := []string{"ams", "fra", "nyc"}
 	pods := []string{"p1", "p2"}
 	node, pod := nodes[g.IntN(3)], pods[g.IntN(2)]
+	if e, _ := v.Enrolment(node); e.Removed && g.IntN(4) > 0 || g.IntN(200) == 0 {
+		return g.admission(v, node)
+	}
 	if g.count < 20 && g.IntN(2) == 0 || g.IntN(20) == 0 {
-		return g.setup(v, node, pod)
+		return g.setup(node, pod)
 	}
 	current, _ := v.Pod(pod)
 	if current.Node != "" && g.IntN(5) > 0 {
@@ -138,10 +141,7 @@ func (g *generator) command(v View) Command {
 	}
 }
 
-func (g *generator) setup(v View, node, pod string) Command {
-	if e, ok := v.Enrolment(node); ok && e.Removed || g.IntN(8) == 0 {
-		return g.admission(v, node)
-	}
+func (g *generator) setup(node, pod string) Command {
 	switch g.IntN(7) {
 	case 0:
 		return SetMesh{netip.MustParsePrefix("10.88.0.0/29")}
@@ -161,9 +161,9 @@ func (g *generator) setup(v View, node, pod string) Command {
 func (g *generator) admission(v View, node string) Command {
 	tokens := v.Tokens()
 	now := time.Unix(int64(g.count), 0)
-	if len(tokens) == 0 || g.IntN(4) == 0 {
+	if len(tokens) == 0 || g.IntN(8) == 0 {
 		id := fmt.Sprintf("t-%d", g.count)
-		return CreateToken{ID: id, Hash: testHash(id), Uses: 1 + g.IntN(3), Created: now, Expires: now.Add(time.Duration(g.IntN(60)) * time.Second)}
+		return CreateToken{ID: id, Hash: testHash(id), Uses: 1 + g.IntN(3), Created: now, Expires: now.Add(time.Duration(g.IntN(300)) * time.Second)}
 	}
 	t := tokens[g.IntN(len(tokens))]
 	if g.IntN(10) == 0 {
