@@ -20,6 +20,8 @@ type Node struct {
 	Version string `json:"version"`
 	// Enrols says that it has the key of the mesh's authority, and can admit nodes.
 	Enrols bool `json:"enrols,omitempty"`
+	// Server says that it holds Raft's log and votes.
+	Server bool `json:"server,omitempty"`
 }
 
 // Longest free text of a node's description, in bytes.
