@@ -65,6 +65,9 @@ func deliverAtRandom(seed uint64) (*Machine, error) {
 		if err := w.check(m.View()); err != nil {
 			return nil, fmt.Errorf("after %s %#v: %w", p.id, p.command, err)
 		}
+		if latest := m.View().Latest(); latest != p.id && latest != before.Latest() {
+			return nil, fmt.Errorf("after %s the latest proposal is %q, and was %q", p.id, latest, before.Latest())
+		}
 		if m.View().Index() != before.Index()+1 {
 			return nil, fmt.Errorf("the index went from %d to %d", before.Index(), m.View().Index())
 		}

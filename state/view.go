@@ -15,6 +15,15 @@ type View struct{ t tables }
 // every server for the same state.
 func (v View) Index() uint64 { return v.t.index }
 
+// Latest is the ID of the latest proposal that was applied and is no duplicate, "" if there was none. Two states with
+// the same Index and different Latest have different histories.
+func (v View) Latest() string {
+	if len(v.t.outcomes) == 0 {
+		return ""
+	}
+	return v.t.outcomes[len(v.t.outcomes)-1].ID
+}
+
 // PodCIDR returns the prefix of all pods, invalid as long as it is not set.
 func (v View) PodCIDR() netip.Prefix { return v.t.podCIDR }
 
