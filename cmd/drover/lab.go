@@ -50,6 +50,7 @@ called client stands beside them. Needs root. Nothing stays after drover lab dow
 	}
 	cmd.PersistentFlags().StringVar(&flags.name, "name", "lab", "`name` of the lab; several can run at once")
 	cmd.AddCommand(newLabUp(&flags), newLabDown(&flags), newLabList(&flags), newLabExec(&flags), newLabWAN(&flags), newLabDemo(&flags))
+	cmd.AddCommand(newLabAgents(&flags)...)
 	cmd.AddCommand(newLabProcesses()...)
 	return cmd
 }
@@ -65,10 +66,11 @@ func newLabUp(flags *labFlags) *cobra.Command {
 	var options lab.Options
 	var network string
 	cmd := &cobra.Command{
-		Use:     "up",
-		Short:   "Start a lab; one that is up already stays as it is",
-		Example: "  drover lab up --sites 3 --wan 200mbit/50ms",
-		Args:    cobra.NoArgs,
+		Use:   "up",
+		Short: "Start a lab; one that is up already stays as it is",
+		Example: `  drover lab up --sites 3 --wan 200mbit/50ms
+  drover lab up --sites 5 --bare             # hosts without a mesh, to be made with drover mesh init and join`,
+		Args: cobra.NoArgs,
 		PreRunE: func(*cobra.Command, []string) (err error) {
 			options.Name = flags.name
 			options.Conditions, err = wan.ParseConditions(network)
@@ -92,18 +94,28 @@ func newLabUp(flags *labFlags) *cobra.Command {
 				name = " --name " + flags.name
 			}
 			first, other := l.Sites()[0].Name, l.Hosts()[1].Name
-			fmt.Fprintf(cmd.OutOrStdout(), `Try:
+			hints := `Try:
   drover lab ls%[1]s
   drover lab exec%[1]s %[2]s -- drover status
   drover lab wan%[1]s %[2]s %[3]s --loss 0.5%%
   drover lab down%[1]s
-`, name, first, other)
+`
+			if options.Bare {
+				hints = `Try:
+  drover lab exec%[1]s %[2]s -- drover doctor
+  drover lab exec%[1]s %[2]s -- drover mesh init
+  drover lab start%[1]s %[2]s
+  drover lab down%[1]s
+`
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), hints, name, first, other)
 			return nil
 		},
 	}
 	cmd.Flags().IntVar(&options.Sites, "sites", 3, "`number` of sites")
 	cmd.Flags().StringVar(&network, "wan", "200mbit/50ms", "rate and round-trip time between any two sites, as `RATE/RTT`")
 	cmd.Flags().Uint64Var(&options.Seed, "seed", 1, "`seed` of random losses")
+	cmd.Flags().BoolVar(&options.Bare, "bare", false, "give the sites no identity and no configuration, and start no agent")
 	cmd.Flags().DurationVar(&options.Timeout, "timeout", time.Minute, "give up and clean up after this `time`")
 	return cmd
 }

@@ -45,7 +45,7 @@ func deployTheirs(ctx context.Context, b *testing.B, l *lab.Lab, image string) *
 		require.NoError(b, os.Mkdir(rootfs, 0o755))
 		out, err := exec.CommandContext(ctx, "tar", "-C", rootfs, "-xf", image).CombinedOutput()
 		require.NoError(b, err, string(out))
-		config, err := json.Marshal(plainSpec("/drover-lab-" + l.Name() + "/" + site + "/bench"))
+		config, err := json.Marshal(plainSpec())
 		require.NoError(b, err)
 		require.NoError(b, os.WriteFile(filepath.Join(bundle, "config.json"), config, 0o600))
 	}
@@ -56,7 +56,7 @@ func deployTheirs(ctx context.Context, b *testing.B, l *lab.Lab, image string) *
 	return m
 }
 
-func plainSpec(cgroup string) specs.Spec {
+func plainSpec() specs.Spec {
 	return specs.Spec{
 		Version: "1.0.2",
 		Process: &specs.Process{
@@ -69,7 +69,7 @@ func plainSpec(cgroup string) specs.Spec {
 			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755", "size=65536k"}},
 		},
 		Linux: &specs.Linux{
-			CgroupsPath: cgroup,
+			CgroupsPath: "/bench",
 			Namespaces:  []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}},
 		},
 	}

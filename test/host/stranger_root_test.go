@@ -84,7 +84,7 @@ podCIDR: 10.88.0.0/16
 identity: /run/stranger/identity
 stateDir: /run/stranger/state
 runDir: /run/stranger
-cgroupParent: /drover-lab-` + m.Name() + `/client/pods
+cgroupParent: /pods
 log: {level: debug, format: text}
 `
 	require.NoError(t, os.WriteFile(filepath.Join(home, "agent.yaml"), []byte(config), 0o600))

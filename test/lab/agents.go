@@ -5,14 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/drover-mesh/drover/agent/api"
 	"github.com/drover-mesh/drover/transport"
@@ -27,7 +23,11 @@ const (
 // maxRestarts is how often an agent may crash before Up gives up.
 const maxRestarts = 3
 
-// configure makes the directories of all sites, the mesh's identities and the agents' configurations.
+// agentConfig is where an agent finds its configuration in its site.
+const agentConfig = "/etc/drover/agent.yaml"
+
+// configure makes the directories of all sites and, unless they are bare, the mesh's identities and
+// the agents' configurations.
 func (l *Lab) configure() error {
 	var names []string
 	for _, s := range l.plan.Sites {
@@ -40,6 +40,9 @@ func (l *Lab) configure() error {
 			names = append(names, s.Name)
 		}
 	}
+	if l.plan.Bare {
+		return nil
+	}
 	mesh := filepath.Join(l.dir, "mesh")
 	if err := transport.InitMesh(mesh, l.plan.Name, names); err != nil {
 		return fmt.Errorf("making the mesh's identities: %w", err)
@@ -48,7 +51,7 @@ func (l *Lab) configure() error {
 		if err := os.Rename(filepath.Join(mesh, name), l.sitePath(name, "etc", "identity")); err != nil {
 			return fmt.Errorf("giving site %s its identity: %w", name, err)
 		}
-		config := l.agentConfig(i)
+		config := l.agentYAML(i)
 		if err := os.WriteFile(l.sitePath(name, "etc", "agent.yaml"), []byte(config), 0o600); err != nil {
 			return fmt.Errorf("configuring site %s: %w", name, err)
 		}
@@ -56,9 +59,9 @@ func (l *Lab) configure() error {
 	return nil
 }
 
-// agentConfig is the configuration file of the agent of the site with that index. The first three,
+// agentYAML is the configuration file of the agent of the site with that index. The first three,
 // or the only one or two, are the mesh's servers.
-func (l *Lab) agentConfig(index int) string {
+func (l *Lab) agentYAML(index int) string {
 	sites := l.Sites()
 	me := sites[index]
 	var join, servers []string
@@ -80,10 +83,9 @@ podCIDR: %s
 identity: /etc/drover/identity
 stateDir: /var/lib/drover
 runDir: /run/drover
-cgroupParent: %s
+cgroupParent: /pods
 log: {level: debug, format: text}
-`, me.Name, me.Address, quicPort, gossipPort, strings.Join(join, ", "), strings.Join(servers, ", "),
-		l.plan.PodCIDR, filepath.Join(l.cgroup(me.Name), "pods"))
+`, me.Name, me.Address, quicPort, gossipPort, strings.Join(join, ", "), strings.Join(servers, ", "), l.plan.PodCIDR)
 }
 
 // startAgents starts all agents and waits until each is ready.
@@ -154,47 +156,6 @@ func agentRuns(ctx context.Context, l *Lab, site string) error {
 		err = errors.New("it doesn't run")
 	}
 	return err
-}
-
-// Agent returns what the supervisor of a site says about its agent.
-func (l *Lab) Agent(ctx context.Context, site string) (AgentStatus, error) {
-	return l.supervise(ctx, site, http.MethodGet, "")
-}
-
-// KeepAgent says whether a site's agent is to run. With true it is started, and restarted a second
-// after it ends; with false one that runs goes on, but isn't restarted.
-func (l *Lab) KeepAgent(ctx context.Context, site string, keep bool) error {
-	_, err := l.supervise(ctx, site, http.MethodPut, "?keep="+strconv.FormatBool(keep))
-	return err
-}
-
-// AgentPID returns the pid of a site's agent, as the host sees it.
-func (l *Lab) AgentPID(ctx context.Context, site string) (int, error) {
-	status, err := l.Agent(ctx, site)
-	if err != nil {
-		return 0, err
-	}
-	if !status.Running {
-		return 0, fmt.Errorf("the agent of site %s doesn't run (%s)", site, status.LastExit)
-	}
-	init, err := l.init(site)
-	if err != nil {
-		return 0, err
-	}
-	return hostPID(init, status.PID)
-}
-
-// SignalAgent sends a signal to a site's agent, for example SIGKILL, and returns when that was sent.
-// What the agent started is not signalled.
-func (l *Lab) SignalAgent(ctx context.Context, site string, signal unix.Signal) error {
-	pid, err := l.AgentPID(ctx, site)
-	if err != nil {
-		return err
-	}
-	if err := unix.Kill(pid, signal); err != nil {
-		return fmt.Errorf("signalling the agent of site %s: %w", site, err)
-	}
-	return nil
 }
 
 // Path is where the host finds a path of a site's own file system, as long as the site lives.

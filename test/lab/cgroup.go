@@ -16,16 +16,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hierarchies returns where the cgroup hierarchies are mounted, v1 and v2, each once.
-func hierarchies() ([]string, error) {
+// hierarchies are the mount points of the cgroup hierarchies, v1 and v2, each once.
+type hierarchies []string
+
+// cgroupRoot is below which they are mounted everywhere.
+const cgroupRoot = "/sys/fs/cgroup"
+
+// openHierarchies finds the hierarchies of the caller's mount namespace.
+func openHierarchies() (hierarchies, error) {
 	mounts, err := mountTable("/proc/thread-self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
-	var points []string
+	var points hierarchies
 	seen := map[string]bool{}
 	for _, m := range mounts {
-		if (m.fstype == "cgroup" || m.fstype == "cgroup2") && m.root == "/" && !seen[m.device] {
+		below := m.point == cgroupRoot || strings.HasPrefix(m.point, cgroupRoot+"/")
+		if (m.fstype == "cgroup" || m.fstype == "cgroup2") && below && !seen[m.device] {
 			seen[m.device] = true
 			points = append(points, m.point)
 		}
@@ -58,17 +65,12 @@ func mountTable(path string) ([]mount, error) {
 	return mounts, lines.Err()
 }
 
-// makeCgroup makes the cgroup at path in every hierarchy, able to hold processes and children with
-// every controller.
-func makeCgroup(path string) error {
-	points, err := hierarchies()
-	if err != nil {
-		return err
+// make makes the cgroup at path, and those above it, in every hierarchy, fit for processes.
+func (h hierarchies) make(path string) error {
+	if len(h) == 0 {
+		return errors.New("no cgroup hierarchy is mounted: mount one at " + cgroupRoot)
 	}
-	if len(points) == 0 {
-		return errors.New("no cgroup hierarchy is mounted: mount one at /sys/fs/cgroup")
-	}
-	for _, point := range points {
+	for _, point := range h {
 		dir := point
 		for name := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
 			parent := dir
@@ -79,7 +81,6 @@ func makeCgroup(path string) error {
 			if err := inheritCpuset(parent, dir); err != nil {
 				return err
 			}
-			delegate(dir)
 		}
 	}
 	return nil
@@ -106,25 +107,24 @@ func inheritCpuset(parent, dir string) error {
 	return nil
 }
 
-// delegate gives children of a cgroup of v2 all controllers that it has. What can't be given, pods
-// will miss, and their own agent says so.
-func delegate(dir string) {
-	controllers, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
-	if err != nil {
-		return
-	}
-	for _, name := range strings.Fields(string(controllers)) {
-		_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0)
+// delegate gives the children of the cgroup at path all controllers that it has, in v2. It must hold no process itself
+// (cgroups(7), "no internal processes"). What can't be given, pods will miss, and their own agent says so.
+func (h hierarchies) delegate(path string) {
+	for _, point := range h {
+		dir := filepath.Join(point, path)
+		controllers, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+		if err != nil {
+			continue
+		}
+		for name := range strings.FieldsSeq(string(controllers)) {
+			_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0)
+		}
 	}
 }
 
-// joinCgroup moves this process into the cgroup at path in every hierarchy.
-func joinCgroup(path string) error {
-	points, err := hierarchies()
-	if err != nil {
-		return err
-	}
-	for _, point := range points {
+// join moves this process into the cgroup at path in every hierarchy.
+func (h hierarchies) join(path string) error {
+	for _, point := range h {
 		procs := filepath.Join(point, path, "cgroup.procs")
 		if err := os.WriteFile(procs, []byte("0"), 0); err != nil {
 			return fmt.Errorf("joining cgroup %s: %w", procs, err)
@@ -136,7 +136,7 @@ func joinCgroup(path string) error {
 // cgroupTree returns the cgroup at path in every hierarchy where it is, and all below it, children
 // first.
 func cgroupTree(path string) ([]string, error) {
-	points, err := hierarchies()
+	points, err := openHierarchies()
 	if err != nil {
 		return nil, err
 	}

@@ -16,13 +16,13 @@ func TestAgentsConfigurationsAreValid(t *testing.T) {
 		require.Len(t, l.Sites(), sites)
 		require.Len(t, l.Hosts(), sites+1)
 		for i, site := range l.Sites() {
-			c, err := configs.Parse("agent.yaml", []byte(l.agentConfig(i)))
+			c, err := configs.Parse("agent.yaml", []byte(l.agentYAML(i)))
 			require.NoError(t, err)
 			require.Equal(t, site.Name, c.Node)
 			require.Equal(t, site.Address, c.Address.Addr())
 			require.Len(t, c.Servers, voters)
 			require.Len(t, c.Join, sites-1)
-			require.Equal(t, "/drover-lab-lab/"+site.Name+"/pods", c.CgroupParent)
+			require.Equal(t, "/pods", c.CgroupParent, "of the site's own root")
 		}
 	}
 }

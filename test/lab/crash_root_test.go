@@ -73,13 +73,13 @@ func TestDownAfterUpWasKilledInTheMiddle(t *testing.T) {
 func TestDownKillsDaemonsAndFrozenCgroups(t *testing.T) {
 	noLeaks(t, "t-frozen")
 	l := up(t, testOptions("t-frozen"))
-	points, err := hierarchies()
+	groups, err := openHierarchies()
 	require.NoError(t, err)
 	pods := filepath.Join(l.cgroup("ams"), "pods", "a")
-	for _, point := range points {
-		require.NoError(t, makeCgroup(pods))
+	require.NoError(t, groups.make(pods))
+	for _, point := range groups {
 		inSite(t, l, "ams", "sh", "-ec", fmt.Sprintf(`setsid unshare -m sh -c 'echo $$ > %s/cgroup.procs; mount -t tmpfs x /mnt; exec sleep 1000' </dev/null >/dev/null 2>&1 &
-			until grep -q . %[1]s/cgroup.procs; do sleep 0.01; done`, filepath.Join(point, pods)))
+			until grep -q . %[1]s/cgroup.procs; do sleep 0.01; done`, filepath.Join(point, "pods", "a")))
 		for name, value := range map[string]string{"freezer.state": "FROZEN", "cgroup.freeze": "1"} {
 			if path := filepath.Join(point, pods, name); fileExists(path) {
 				require.NoError(t, os.WriteFile(path, []byte(value), 0))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
@@ -50,6 +51,13 @@ func (l *Lab) Run(site string, argv []string) (exit int, err error) {
 		return 0, err
 	}
 	if err := closeInherited(); err != nil {
+		return 0, err
+	}
+	groups, err := openHierarchies()
+	if err != nil {
+		return 0, err
+	}
+	if err := groups.join(filepath.Join(l.cgroup(site), initGroup)); err != nil {
 		return 0, err
 	}
 	dir, _ := os.Getwd()
@@ -126,7 +134,7 @@ func enter(init int) error {
 	kinds := []struct {
 		name string
 		flag int
-	}{{"uts", unix.CLONE_NEWUTS}, {"net", unix.CLONE_NEWNET}, {"pid", unix.CLONE_NEWPID}, {"mnt", unix.CLONE_NEWNS}}
+	}{{"cgroup", unix.CLONE_NEWCGROUP}, {"uts", unix.CLONE_NEWUTS}, {"net", unix.CLONE_NEWNET}, {"pid", unix.CLONE_NEWPID}, {"mnt", unix.CLONE_NEWNS}}
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("leaving the threads' common directory: %w", err)
 	}

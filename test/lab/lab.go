@@ -60,6 +60,7 @@ type plan struct {
 	Conditions   wan.Conditions `json:"conditions"`
 	Seed         uint64         `json:"seed"`
 	PodCIDR      netip.Prefix   `json:"pod_cidr"`
+	Bare         bool           `json:"bare"`
 	Sites        []Site         `json:"sites"`
 }
 

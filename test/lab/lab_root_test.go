@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,8 +51,16 @@ func TestSiteIsAHostOfItsOwn(t *testing.T) {
 
 	requireReaches(t, l, "client", "fra")
 	require.Contains(t, inSite(t, l, "client", "ip", "route"), "10.88.0.0/16 dev wan0")
-	cgroup := inSite(t, l, "ams", "cat", "/proc/1/cgroup")
-	require.Contains(t, cgroup, ":/drover-lab-t-host/ams/init")
+	cgroup := inSite(t, l, "ams", "cat", "/proc/1/cgroup", "/proc/self/cgroup")
+	for line := range strings.SplitSeq(cgroup, "\n") {
+		require.True(t, strings.HasSuffix(line, ":/init"), "the site's cgroup is its root: %s", line)
+	}
+	inSite(t, l, "ams", "sh", "-ec", "for h in $(awk '$9 ~ /^cgroup/ || $8 ~ /^cgroup/ {print $5}' /proc/self/mountinfo); do mkdir $h/t-own; done")
+	groups, err := openHierarchies()
+	require.NoError(t, err)
+	for _, point := range groups {
+		require.DirExists(t, filepath.Join(point, l.cgroup("ams"), "t-own"))
+	}
 }
 
 func TestExecKeepsStdioAndExitCode(t *testing.T) {

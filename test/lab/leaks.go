@@ -155,7 +155,7 @@ func lookNFT(add func(kind, name string)) error {
 }
 
 func lookCgroups(add func(kind, name string)) error {
-	points, err := hierarchies()
+	points, err := openHierarchies()
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func TestLeaksAreFound(t *testing.T) {
 		out, err := exec.Command("ip", args...).CombinedOutput()
 		require.NoError(t, err, "ip %v: %s", args, out)
 	}
-	points, err := hierarchies()
+	points, err := openHierarchies()
 	require.NoError(t, err)
 	group := filepath.Join(points[0], cgroupOf("t-leaks"))
 	marked := exec.Command("sleep", "2222")

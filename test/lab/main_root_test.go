@@ -21,6 +21,10 @@ import (
 
 // TestMain lets this test program be what a lab's hidden commands run.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "agent" {
+		fmt.Fprintln(os.Stderr, "this is no agent")
+		os.Exit(3)
+	}
 	if len(os.Args) < 3 || os.Args[1] != "lab" {
 		os.Exit(m.Run())
 	}

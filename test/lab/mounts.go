@@ -27,15 +27,20 @@ type step struct {
 //	/etc/drover         the site's directory etc
 //	/var/lib/drover     the site's directory lib
 //	/var/lib/drover-lab hidden
-//	/proc, /sys         of its own namespaces, with the host's cgroups
-func arrangeMounts(siteDir string) error {
+//	/proc, /sys         of its own namespaces
+//	/sys/fs/cgroup      the site's cgroup of each hierarchy
+func (l *Lab) arrangeMounts(me Site) error {
+	groups, err := openHierarchies()
+	if err != nil {
+		return err
+	}
 	if err := run(
 		step{target: "/", flags: unix.MS_REC | unix.MS_PRIVATE},
 		step{"tmpfs", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=755"},
 		step{"tmpfs", stage, "tmpfs", 0, "mode=700"},
-		step{filepath.Join(siteDir, "etc"), stage + "/etc", "", unix.MS_BIND, ""},
-		step{filepath.Join(siteDir, "lib"), stage + "/lib", "", unix.MS_BIND, ""},
-		step{"/sys/fs/cgroup", stage + "/cgroup", "", unix.MS_BIND | unix.MS_REC, ""},
+		step{l.sitePath(me.Name, "etc"), stage + "/etc", "", unix.MS_BIND, ""},
+		step{l.sitePath(me.Name, "lib"), stage + "/lib", "", unix.MS_BIND, ""},
+		step{cgroupRoot, stage + "/cgroup", "", unix.MS_BIND | unix.MS_REC, ""},
 	); err != nil {
 		return err
 	}
@@ -44,14 +49,20 @@ func arrangeMounts(siteDir string) error {
 			return err
 		}
 	}
+	// Not only covered: who looks for a hierarchy in the list of mounts must find the site's.
+	if err := unix.Unmount("/sys", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmounting the host's /sys: %w", err)
+	}
 	if err := run(
 		step{stage + "/etc", "/etc/drover", "", unix.MS_BIND, ""},
 		step{stage + "/lib", "/var/lib/drover", "", unix.MS_BIND, ""},
 		step{"tmpfs", stateRoot, "tmpfs", unix.MS_RDONLY, "mode=700,size=4k"},
 		step{"proc", "/proc", "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
 		step{"sysfs", "/sys", "sysfs", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
-		step{stage + "/cgroup", "/sys/fs/cgroup", "", unix.MS_BIND | unix.MS_REC, ""},
 	); err != nil {
+		return err
+	}
+	if err := arrangeCgroups(stage+"/cgroup", groups, l.cgroup(me.Name)); err != nil {
 		return err
 	}
 	if err := unix.Unmount(stage, unix.MNT_DETACH); err != nil {
@@ -64,6 +75,39 @@ func arrangeMounts(siteDir string) error {
 		return err
 	}
 	return os.Chmod("/run/lock", 0o1777)
+}
+
+// arrangeCgroups mounts of each hierarchy, whose mounts are staged, the cgroup at path, and repeats the links by which v1
+// names controllers that share a hierarchy.
+func arrangeCgroups(staged string, groups hierarchies, path string) error {
+	for _, point := range groups {
+		if point == cgroupRoot {
+			return run(step{filepath.Join(staged, path), cgroupRoot, "", unix.MS_BIND, ""})
+		}
+	}
+	if err := run(step{"tmpfs", cgroupRoot, "tmpfs", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, "mode=755"}); err != nil {
+		return err
+	}
+	for _, point := range groups {
+		name := strings.TrimPrefix(point, cgroupRoot)
+		if err := run(step{filepath.Join(staged, name, path), point, "", unix.MS_BIND, ""}); err != nil {
+			return err
+		}
+	}
+	entries, err := os.ReadDir(staged)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		target, err := os.Readlink(filepath.Join(staged, entry.Name()))
+		if err != nil {
+			continue // a mount point
+		}
+		if err := os.Symlink(target, filepath.Join(cgroupRoot, entry.Name())); err != nil {
+			return fmt.Errorf("naming a cgroup hierarchy: %w", err)
+		}
+	}
+	return nil
 }
 
 // coverWithMemory mounts an overlay on dir whose writable layer is in memory, so that the site can

@@ -34,6 +34,9 @@ func SiteInit(ctx context.Context, dir, site string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if os.Getenv(apartKey) == "" {
+		return l.setApart(me)
+	}
 	signal.Ignore(syscall.SIGINT, syscall.SIGHUP)
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer stop()
@@ -59,10 +62,7 @@ func SiteInit(ctx context.Context, dir, site string, log *slog.Logger) error {
 	}
 	defer published.Close()
 
-	if err := joinCgroup(filepath.Join(l.cgroup(site), "init")); err != nil {
-		return err
-	}
-	if err := arrangeMounts(l.sitePath(site)); err != nil {
+	if err := l.arrangeMounts(me); err != nil {
 		return err
 	}
 	if err := l.arrangeHost(me, string(hosts)); err != nil {

@@ -20,6 +20,7 @@ type Status struct {
 	Problem   string       `json:"problem,omitempty"`
 	Created   time.Time    `json:"created"`
 	PodCIDR   netip.Prefix `json:"pod_cidr"`
+	Bare      bool         `json:"bare"`
 	RouterPID int          `json:"router_pid"` // 0: dead
 	Sites     []SiteStatus `json:"sites"`
 	Links     []LinkStatus `json:"links"`
@@ -82,7 +83,7 @@ func List(ctx context.Context) ([]Status, error) {
 // Status returns the lab's state; what can't be asked is told as a problem.
 func (l *Lab) Status(ctx context.Context) Status {
 	s := Status{
-		Name: l.plan.Name, State: "up", Created: l.plan.Created, PodCIDR: l.plan.PodCIDR,
+		Name: l.plan.Name, State: "up", Created: l.plan.Created, PodCIDR: l.plan.PodCIDR, Bare: l.plan.Bare,
 		Sites: []SiteStatus{}, Links: []LinkStatus{},
 	}
 	if !l.plan.Complete {
@@ -113,6 +114,19 @@ func (l *Lab) Status(ctx context.Context) Status {
 		}
 	}
 	return s
+}
+
+// SiteStatus returns the state of one site.
+func (l *Lab) SiteStatus(ctx context.Context, site string) (SiteStatus, error) {
+	s, err := l.Site(site)
+	if err != nil {
+		return SiteStatus{}, err
+	}
+	init, err := l.init(site)
+	if err != nil {
+		return SiteStatus{}, err
+	}
+	return l.siteStatus(ctx, s, init), nil
 }
 
 func (l *Lab) siteStatus(ctx context.Context, site Site, init int) SiteStatus {

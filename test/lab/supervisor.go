@@ -26,6 +26,7 @@ type AgentStatus struct {
 	PID      int    `json:"pid"`      // in the site's PID namespace
 	Keep     bool   `json:"keep"`     // it is restarted when it ends
 	Restarts int    `json:"restarts"` // since the site started
+	Ended    int    `json:"ended"`    // how often it has ended
 	LastExit string `json:"last_exit,omitempty"`
 }
 
@@ -91,6 +92,7 @@ func (s *supervisor) start(again bool) (retry <-chan time.Time) {
 	if err != nil {
 		s.log.Error("starting the agent failed", "command", s.argv, "error", err)
 		fmt.Fprintf(s.output, "starting %q: %v\n", s.argv, err)
+		s.status.Ended++
 		s.status.LastExit = err.Error()
 		return time.After(restartDelay)
 	}
@@ -115,6 +117,7 @@ func (s *supervisor) reap() (agent bool) {
 		if pid == s.status.PID {
 			agent = true
 			s.status.Running, s.status.PID = false, 0
+			s.status.Ended++
 			s.status.LastExit = describe(status)
 			s.log.Info("agent ended", "pid", pid, "how", s.status.LastExit)
 		}

@@ -1,0 +1,95 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/drover-mesh/drover/test/wan"
+)
+
+// Options say what a lab is to be.
+type Options struct {
+	Name         string         // default "lab"
+	Sites        int            // sites with an agent, 1 to 16; default 3
+	Conditions   wan.Conditions // of every link
+	Seed         uint64         // of the WAN's random losses
+	PodCIDR      netip.Prefix   // default 10.88.0.0/16
+	Executable   string         // drover, or what runs the lab's hidden commands; default this program
+	AgentCommand []string       // default Executable agent --config /etc/drover/agent.yaml
+	Bare         bool           // no site has an identity or a configuration, and no agent is started
+	// Ready returns nil once a site's agent serves. Default: it answers on its socket, knows a
+	// leader and sees all sites; with another AgentCommand: it runs.
+	Ready   func(ctx context.Context, l *Lab, site string) error
+	Timeout time.Duration // for all of it; default one minute
+}
+
+func (o *Options) complete() error {
+	if o.Name == "" {
+		o.Name = "lab"
+	}
+	if err := checkName(o.Name); err != nil {
+		return err
+	}
+	if o.Sites == 0 {
+		o.Sites = 3
+	}
+	if o.Sites < 1 || o.Sites > len(siteNames) {
+		return fmt.Errorf("%d sites: want 1 to %d", o.Sites, len(siteNames))
+	}
+	if err := o.Conditions.Validate(); err != nil {
+		return err
+	}
+	if !o.PodCIDR.IsValid() {
+		o.PodCIDR = netip.MustParsePrefix("10.88.0.0/16")
+	}
+	if o.Executable == "" {
+		path, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("finding this program: %w", err)
+		}
+		o.Executable = path
+	}
+	if o.Ready == nil {
+		o.Ready = agentReady
+		if o.AgentCommand != nil {
+			o.Ready = agentRuns
+		}
+	}
+	if o.AgentCommand == nil {
+		o.AgentCommand = agentCommand(o.Executable)
+	}
+	if o.Timeout == 0 {
+		o.Timeout = time.Minute
+	}
+	return nil
+}
+
+// agentCommand runs the agent as its systemd unit does.
+func agentCommand(executable string) []string {
+	return []string{executable, "agent", "--config", agentConfig}
+}
+
+func (o *Options) plan() plan {
+	p := plan{
+		Name: o.Name, Created: time.Now().UTC(), Executable: o.Executable, AgentCommand: o.AgentCommand,
+		Conditions: o.Conditions, Seed: o.Seed, PodCIDR: o.PodCIDR, Bare: o.Bare,
+	}
+	for i := range o.Sites {
+		p.Sites = append(p.Sites, newSite(siteNames[i], byte(i+1), true))
+	}
+	p.Sites = append(p.Sites, newSite(ClientSite, 250, false))
+	return p
+}
+
+// newSite gives a site its addresses, 10.77.NUMBER.1 and fd00:77:NUMBER::1 with the number in
+// hexadecimal. Labs don't share a network, so they all use the same ones.
+func newSite(name string, number byte, agent bool) Site {
+	return Site{
+		Name: name, Agent: agent,
+		Address:  netip.AddrFrom4([4]byte{10, 77, number, 1}),
+		Address6: netip.AddrFrom16([16]byte{0: 0xfd, 3: 0x77, 5: number, 15: 1}),
+	}
+}
