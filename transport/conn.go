@@ -41,8 +41,12 @@ func newConn(s *session, stream *quic.Stream, kind Kind) *Conn {
 	return c
 }
 
-// Peer returns the name of the node at the other end, as proven by its certificate.
+// Peer returns the name of the node at the other end, as proven by its certificate, or "" if that is a
+// stranger who wants to enrol.
 func (c *Conn) Peer() string { return c.session.peer }
+
+// Generation returns that of the peer's certificate.
+func (c *Conn) Generation() uint64 { return c.session.subject.generation }
 
 // LocalAddr returns this node's UDP address.
 func (c *Conn) LocalAddr() net.Addr { return c.session.conn.LocalAddr() }

@@ -141,11 +141,14 @@ func (t *Transport) connect(r route) (*session, error) {
 	ctx, cancel := context.WithTimeoutCause(t.ctx, dialTimeout, fmt.Errorf("no answer from %s within %v", addr, dialTimeout))
 	defer cancel()
 	start := time.Now()
-	conn, err := t.quic.Dial(ctx, net.UDPAddrFromAddrPort(addr), t.config.Identity.tlsConfig(r.node), quicConfig(-1))
+	conn, err := t.quic.Dial(ctx, net.UDPAddrFromAddrPort(addr), t.identity.Load().tlsConfig(r.node, t.revoked), quicConfig(-1))
 	if err != nil {
 		return nil, err
 	}
 	s := &session{transport: t, conn: conn, peer: r.node}
+	if s.subject, err = nameOf(conn.ConnectionState().TLS.PeerCertificates[0]); err != nil {
+		return nil, err
+	}
 	if !t.adopt(s) {
 		return nil, net.ErrClosed
 	}

@@ -1,37 +1,38 @@
 package transport
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
-	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
 // Identity is what a node proves itself with. It is immutable and may be shared.
 type Identity struct {
-	Mesh      string    // the mesh's id
-	Node      string    // the node's name
-	Expires   time.Time // when the certificate ceases to be valid
-	GossipKey []byte    // 32 bytes, the same on every node of the mesh; not to be changed
+	Mesh       string     // the mesh's id
+	Node       string     // the node's name
+	Generation uint64     // of its enrolment, see state.Enrolment; 0 if it has none
+	Expires    time.Time  // when the certificate ceases to be valid
+	GossipKey  []byte     // 32 bytes, the same on every node of the mesh; not to be changed
+	Authority  *Authority // nil if this node can't admit others
 
 	certificate tls.Certificate
+	ca          *x509.Certificate
 	roots       *x509.CertPool
 	// resetKey makes the stateless reset tokens (RFC 9000, section 10.3). It follows from the node's key,
 	// so that a restarted agent can tell the peers of its predecessor that their connections are gone.
 	resetKey [32]byte
 }
 
-// LoadIdentity reads the identity directory of a node, as made by [InitMesh] or [AddNode]. Keys that others
-// than their owner may read are refused. A certificate that has expired is not: its peers will say so.
+// LoadIdentity reads the identity directory of a node, as made by [Found], [InitMesh], [AddNode] or an
+// [Admission]. Keys that others than their owner may read are refused. A certificate that has expired is not: its peers
+// will say so.
 func LoadIdentity(dir string) (*Identity, error) {
 	id, err := loadIdentity(dir)
 	if err != nil {
@@ -68,7 +69,7 @@ func loadIdentity(dir string) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	if public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(cert.PublicKey) {
+	if !belongs(key, cert) {
 		return nil, fmt.Errorf("%s is not the key of %s: copy both from one identity directory", nodeKeyFile, certPath)
 	}
 	gossipKey, err := readGossipKey(filepath.Join(dir, gossipKeyFile))
@@ -78,12 +79,19 @@ func loadIdentity(dir string) (*Identity, error) {
 	id := &Identity{
 		Mesh:        mesh,
 		Node:        name.node,
+		Generation:  name.generation,
 		Expires:     cert.NotAfter,
 		GossipKey:   gossipKey,
 		certificate: tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert},
+		ca:          ca,
 		roots:       x509.NewCertPool(),
 	}
 	id.roots.AddCert(ca)
+	if id.Authority, err = loadAuthority(dir); errors.Is(err, os.ErrNotExist) {
+		id.Authority = nil
+	} else if err != nil {
+		return nil, err
+	}
 	secret, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, err
@@ -96,61 +104,43 @@ func loadIdentity(dir string) (*Identity, error) {
 	return id, nil
 }
 
-func readCertificate(path string) (*x509.Certificate, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	block, rest := pem.Decode(data)
-	if block == nil || block.Type != "CERTIFICATE" || len(bytes.TrimSpace(rest)) > 0 {
-		return nil, fmt.Errorf("%s: want one certificate in PEM", path)
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return cert, nil
+// Fingerprint identifies the mesh's authority, as tokens have it.
+func (id *Identity) Fingerprint() Fingerprint { return fingerprint(id.ca) }
+
+// AuthorityCertificate returns the certificate (DER) of the mesh's authority. Nobody may modify it.
+func (id *Identity) AuthorityCertificate() []byte { return id.ca.Raw }
+
+// Request returns a request (PKCS #10, DER) for a new certificate of this node and its key.
+func (id *Identity) Request() ([]byte, error) {
+	return requestCertificate(id.Node, id.certificate.PrivateKey)
 }
 
-func readKey(path string) (crypto.Signer, error) {
-	data, err := readSecret(path)
+// Renew puts a new certificate (DER) into the identity directory dir, for the same node, key and mesh, and
+// returns the identity that there is then. If it doesn't fit, dir stays as it is.
+func (id *Identity) Renew(dir string, certificate []byte) (*Identity, error) {
+	fail := func(err error) (*Identity, error) {
+		return nil, fmt.Errorf("renewing the certificate of node %s: %w", id.Node, err)
+	}
+	cert, err := x509.ParseCertificate(certificate)
 	if err != nil {
-		return nil, err
+		return fail(err)
 	}
-	block, _ := pem.Decode(data)
-	if block == nil || block.Type != "PRIVATE KEY" {
-		return nil, fmt.Errorf("%s: want a private key in PEM (PKCS #8)", path)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	name, err := id.check(cert)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return fail(err)
 	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("%s: a %T can't sign", path, key)
+	if was := id.subject(); name != was || !cert.NotAfter.After(id.Expires) {
+		return fail(fmt.Errorf("got one for %s until %s in place of one for %s until %s", name.uri(), cert.NotAfter, was.uri(), id.Expires))
 	}
-	return signer, nil
+	if key, ok := id.certificate.PrivateKey.(crypto.Signer); !ok || !belongs(key, cert) {
+		return fail(errors.New("got one for another key"))
+	}
+	if err := replaceCertificate(filepath.Join(dir, nodeCertFile), certificate); err != nil {
+		return fail(err)
+	}
+	return LoadIdentity(dir)
 }
 
-func readGossipKey(path string) ([]byte, error) {
-	data, err := readSecret(path)
-	if err != nil {
-		return nil, err
-	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(data)))
-	if err != nil || len(key) != gossipKeySize {
-		return nil, fmt.Errorf("%s: want %d bytes in base64", path, gossipKeySize)
-	}
-	return key, nil
-}
-
-func readSecret(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("%s may be read by others (mode %04o): run chmod 600 %s", path, mode, path)
-	}
-	return os.ReadFile(path)
+func (id *Identity) subject() subject {
+	return subject{mesh: id.Mesh, node: id.Node, generation: id.Generation}
 }

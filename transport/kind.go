@@ -11,9 +11,12 @@ const (
 	API  Kind = 2 // HTTP, as package api serves it
 	Move Kind = 3 // the dialogue of a migration
 	Bulk Kind = 4 // images and layers; on a connection of its own, paced by Config.BulkRate
+	// Enrol asks for a certificate. It is the one kind that strangers may open too, see [Join]: Conn.Peer is
+	// "" then.
+	Enrol Kind = 5
 )
 
-func (k Kind) valid() bool { return k >= Raft && k <= Bulk }
+func (k Kind) valid() bool { return k >= Raft && k <= Enrol }
 
 // bulk tells whether a kind's streams are on the bulk connection, and paced.
 func (k Kind) bulk() bool { return k == Bulk || k == padding }
@@ -28,6 +31,8 @@ func (k Kind) String() string {
 		return "move"
 	case Bulk:
 		return "bulk"
+	case Enrol:
+		return "enrol"
 	case padding:
 		return "padding"
 	default:

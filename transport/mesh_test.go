@@ -90,8 +90,10 @@ func (m *mesh) config(node string) transport.Config {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return transport.Config{Addr: netip.MustParseAddrPort("127.0.0.1:0"), Identity: id, Resolve: m.resolve, Log: slog.New(slog.DiscardHandler)}
+	return transport.Config{Addr: netip.MustParseAddrPort("127.0.0.1:0"), Identity: id, Resolve: m.resolve, Log: quiet()}
 }
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // start opens a node's transport, lets the others find it and closes it at the end of the test.
 func (m *mesh) start(config transport.Config) *transport.Transport {

@@ -26,7 +26,8 @@ const headerSize = 16
 type session struct {
 	transport *Transport
 	conn      *quic.Conn
-	peer      string
+	peer      string  // "" is a stranger, see acceptStranger
+	subject   subject // of the peer's certificate
 
 	broken          atomic.Bool // a stream said so, which can be a moment before the connection's context does
 	retired         atomic.Bool // replaced by Warm: closed when its last stream is
@@ -111,6 +112,10 @@ func (s *session) acceptStream(stream *quic.Stream) {
 	}
 	_ = stream.SetReadDeadline(time.Time{})
 	s.heard()
+	if s.peer == "" && Kind(header[0]) != Enrol {
+		refuse(codeUnknownKind)
+		return
+	}
 	if Kind(header[0]) == padding {
 		if _, err := stream.Write([]byte{accepted}); err == nil {
 			swallow(stream)

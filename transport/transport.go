@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -46,13 +49,15 @@ const connectionIDLength = 8
 // (Retry, RFC 9000, section 8.1.2), which costs those who dial a round trip.
 const verifiedHandshakes = 64
 
-// Config is what a [Transport] needs. All but BulkRate is required.
+// Config is what a [Transport] needs. All but BulkRate and Revoked is required.
 type Config struct {
 	Addr     netip.AddrPort                            // UDP address to listen on; port 0 picks one
 	Identity *Identity                                 // of this node
 	Resolve  func(node string) (netip.AddrPort, error) // finds a peer's UDP address; must not block long
 	BulkRate int64                                     // of all Bulk streams together, bytes/s; 0: unlimited
 	Log      *slog.Logger
+	// Revoked says why a node's certificates of that generation are void, or returns "". It must not block.
+	Revoked func(node string, generation uint64) (reason string)
 }
 
 // Transport is a node's end of all its connections. Its methods may be called concurrently.
@@ -62,6 +67,9 @@ type Transport struct {
 	quic    *quic.Transport
 	server  *quic.Listener
 	limiter *rate.Limiter // nil: unlimited
+	gate    gate          // for strangers
+
+	identity atomic.Pointer[Identity]
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -86,7 +94,7 @@ func Listen(config Config) (*Transport, error) {
 		config.Log.Warn("UDP buffers are small, transfers may be slow", "error", err,
 			"cure", fmt.Sprintf("run as root, or sysctl -w net.core.rmem_max=%[1]d net.core.wmem_max=%[1]d", socketBuffer))
 	}
-	if left := time.Until(config.Identity.Expires); left < nodeLifetime/6 {
+	if left := time.Until(config.Identity.Expires); left < NodeLifetime/6 {
 		config.Log.Warn("this node's certificate needs to be renewed", "node", config.Identity.Node, "expires", config.Identity.Expires)
 	}
 	handshakes := rate.NewLimiter(verifiedHandshakes, verifiedHandshakes)
@@ -108,7 +116,8 @@ func Listen(config Config) (*Transport, error) {
 	if config.BulkRate > 0 {
 		t.limiter = rate.NewLimiter(rate.Limit(config.BulkRate), bulkChunk(config.BulkRate))
 	}
-	t.server, err = t.quic.Listen(config.serverTLS(), quicConfig(maxStreams))
+	t.identity.Store(config.Identity)
+	t.server, err = t.quic.Listen(t.serverTLS(), quicConfig(maxStreams))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listening for QUIC: %w", err), t.quic.Close(), socket.Close())
 	}
@@ -141,6 +150,37 @@ func (t *Transport) Addr() netip.AddrPort {
 // Node returns the name of this node.
 func (t *Transport) Node() string { return t.config.Identity.Node }
 
+// SetIdentity lets connections that are made from now on prove this node with another certificate. Those that
+// are there go on. The identity is that of Config but for its certificate, see [Identity.Renew].
+func (t *Transport) SetIdentity(id *Identity) error {
+	if was := t.identity.Load(); id.subject() != was.subject() || id.resetKey != was.resetKey {
+		return fmt.Errorf("the identity of %s with another key can't take the place of that of %s", id.subject().uri(), was.subject().uri())
+	}
+	t.identity.Store(id)
+	return nil
+}
+
+// revoked is Config.Revoked.
+func (t *Transport) revoked(s subject) string {
+	if t.config.Revoked == nil {
+		return ""
+	}
+	return t.config.Revoked(s.node, s.generation)
+}
+
+// CloseRevoked ends the connections whose certificates Config.Revoked says are void by now.
+func (t *Transport) CloseRevoked() {
+	t.mu.Lock()
+	sessions := slices.Collect(maps.Keys(t.sessions))
+	t.mu.Unlock()
+	for _, s := range sessions {
+		if reason := t.revoked(s.subject); s.peer != "" && reason != "" {
+			t.config.Log.Warn("closing a connection", "peer", s.peer, "reason", reason)
+			s.close("its certificate is revoked there: " + reason)
+		}
+	}
+}
+
 // Close tells all peers (CONNECTION_CLOSE), ends all streams with net.ErrClosed, listeners included, and
 // waits for the transport's goroutines. Data written but not yet delivered is lost: users close their
 // streams first. Closing twice is harmless.
@@ -162,10 +202,7 @@ func (t *Transport) Close() error {
 	}
 	err := t.server.Close()
 	t.mu.Lock()
-	sessions := make([]*session, 0, len(t.sessions))
-	for s := range t.sessions {
-		sessions = append(sessions, s)
-	}
+	sessions := slices.Collect(maps.Keys(t.sessions))
 	t.mu.Unlock()
 	for _, s := range sessions {
 		s.close("its agent shut down")
@@ -183,12 +220,16 @@ func (t *Transport) acceptConnections() {
 			}
 			return
 		}
+		if conn.ConnectionState().TLS.NegotiatedProtocol == joinALPN {
+			t.wg.Go(func() { t.acceptStranger(conn) })
+			continue
+		}
 		name, err := nameOf(conn.ConnectionState().TLS.PeerCertificates[0])
 		if err != nil { // verify has seen the same certificate
 			_ = conn.CloseWithError(codeClosed, "no name")
 			continue
 		}
-		s := &session{transport: t, conn: conn, peer: name.node}
+		s := &session{transport: t, conn: conn, peer: name.node, subject: name}
 		if !t.adopt(s) {
 			return
 		}
