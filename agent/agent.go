@@ -155,7 +155,7 @@ func (a *agent) serve(ctx context.Context) error {
 	life, end := context.WithCancel(ctx)
 	defer end()
 	config := migrate.Config{Node: a.config.Node, Journals: a.journals(), Ledger: a.quorum, Log: a.log.With("part", "migrate")}
-	a.pods = &pods{host: a.host, ledger: a.quorum, busy: map[string]bool{}}
+	a.pods = &pods{host: a.host, ledger: a.quorum, backOffs: backOffs{}, busy: map[string]bool{}}
 	arrivals := migrate.NewArrivals(life, config, destination{a.host})
 	defer arrivals.Close()
 	defer end()

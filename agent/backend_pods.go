@@ -3,9 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"time"
 
 	"github.com/drover-mesh/drover/agent/api"
 	"github.com/drover-mesh/drover/agent/pod"
@@ -102,45 +100,77 @@ func (b *backend) pod(ctx context.Context, name string) (state.Pod, error) {
 // describe says what this node knows of a pod.
 func (b *backend) describe(p state.Pod) api.Pod {
 	out := api.Pod{
-		Name: p.Name, UID: p.UID, ImageDigest: string(p.Image), Address: p.Addr.String(), Node: p.Node,
+		Name: p.Name, UID: p.UID, Address: p.Addr.String(), Node: p.Node,
 		Epoch: p.Epoch, Migration: p.Migration, Created: p.Created, Phase: api.PodUnknown,
 	}
 	if n, ok := b.quorum.View().Node(p.Node); ok {
 		out.Site = n.Site
 	}
-	m, err := pod.ParseManifest(p.Manifest)
-	if err == nil {
-		out.Image = m.Image()
+	here := p.Node == b.config.Node
+	var status pod.Status
+	var err error
+	if here {
+		status, err = b.pods.runtime.Status(p.UID)
 	}
-	if p.Node != b.config.Node {
+	known := map[string]pod.ContainerStatus{}
+	for _, c := range status.Containers {
+		known[c.Name] = c
+	}
+	for _, c := range p.Containers {
+		out.Containers = append(out.Containers, describeContainer(c, known[c.Name]))
+	}
+	if !here {
 		return out
 	}
-	status, err := b.pods.runtime.Status(p.UID)
-	again := m != nil && wantsRestart(m, status.ExitCode)
-	out.PID, out.ExitCode = status.Pid, status.ExitCode
-	switch {
+	switch m, broken := pod.ParseManifest(p.Manifest); {
 	case p.Deleting:
 		out.Phase = api.PodTerminating
 	case p.Migration != "":
 		out.Phase = api.PodMigrating
 	case errors.Is(err, pod.ErrNotFound) && b.pods.isBusy(p.UID):
 		out.Phase = api.PodPending
-	case err != nil:
-		out.Phase, out.Reason = api.PodFailed, err.Error()
-	case status.Phase == pod.Running:
-		out.Phase = api.PodRunning
-	case status.Phase == pod.Frozen:
-		out.Phase = api.PodFrozen
-	case status.Phase == pod.Exited && again:
-		out.Phase, out.Reason = api.PodPending, fmt.Sprintf("it ended with code %d and is started again, after a back-off", status.ExitCode)
-	case status.Phase == pod.Exited && status.ExitCode == 0:
-		out.Phase, out.Reason = api.PodSucceeded, "it ended at "+status.Exited.Format(time.RFC3339)
-	case status.Phase == pod.Exited:
-		out.Phase, out.Reason = api.PodFailed, fmt.Sprintf("it ended with code %d", status.ExitCode)
+	case err != nil || broken != nil:
+		out.Phase, out.Reason = api.PodFailed, errors.Join(err, broken).Error()
 	default:
-		out.Phase = api.PodPending
+		out.Phase, out.Reason = podPhase(m, status)
 	}
 	return out
+}
+
+func describeContainer(c state.Container, s pod.ContainerStatus) api.Container {
+	out := api.Container{Name: c.Name, Init: c.Init, Image: c.Image, State: string(s.Phase), PID: s.Pid, ExitCode: s.ExitCode, Restarts: max(0, s.Starts-1)}
+	for _, d := range c.Layers {
+		out.Layers = append(out.Layers, string(d))
+	}
+	return out
+}
+
+// podPhase is what people are told of a pod that this node owns.
+func podPhase(m *pod.Manifest, s pod.Status) (api.PodPhase, string) {
+	if over, reason := ended(m, s); over {
+		if reason != "" {
+			return api.PodFailed, reason
+		}
+		return api.PodSucceeded, "all of its containers have ended"
+	}
+	reason, initialized, live := "", true, false
+	for _, c := range s.Containers {
+		initialized = initialized && (!c.Init || succeeded(c))
+		live = live || !c.Init && c.Pid != 0
+		switch {
+		case c.Phase == pod.Exited && wantsRestart(m, c) && reason == "":
+			reason = endOf(c) + " and is started again, after a back-off"
+		case c.Init && c.Pid != 0 && reason == "":
+			reason = "init container " + c.Name + " runs"
+		}
+	}
+	switch {
+	case s.Phase == pod.Frozen:
+		return api.PodFrozen, reason
+	case initialized && live:
+		return api.PodRunning, reason
+	}
+	return api.PodPending, reason
 }
 
 // PodLogs implements [api.Pods].
@@ -149,7 +179,14 @@ func (b *backend) PodLogs(ctx context.Context, name string, follow bool, w io.Wr
 	if err != nil {
 		return err
 	}
-	return b.pods.runtime.Logs(ctx, p.UID, follow, w)
+	container := ""
+	for _, c := range p.Containers { // the first that isn't an init container
+		if !c.Init {
+			container = c.Name
+			break
+		}
+	}
+	return b.pods.runtime.Logs(ctx, p.UID, container, follow, w)
 }
 
 // RemovePod implements [api.Pods].

@@ -46,9 +46,11 @@ func (d destination) Check(ctx context.Context, p migrate.Plan, f migrate.Facts)
 		return o, err
 	}
 	need := f.UpperBytes
-	if !d.layers.Has(p.Pod.Image) {
-		o.Missing = append(o.Missing, p.Pod.Image)
-		need += unpacked * f.LayerBytes
+	for _, layer := range p.Pod.Layers() {
+		if !d.layers.Has(layer) {
+			o.Missing = append(o.Missing, layer)
+			need += unpacked * f.Layers[layer]
+		}
 	}
 	if err := d.room(filepath.Join(d.stateDir, volumesDir), need, "the pod's files", refuse); err != nil {
 		return o, err

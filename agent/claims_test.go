@@ -45,8 +45,8 @@ func placed(t *testing.T) (before, after state.View) {
 		apply(state.RegisterNode{Node: state.Node{Name: name, Site: site + "-site", Addr: addr}})
 	}
 	image := state.Digest("sha256:" + strings.Repeat("a", 64))
-	apply(state.CreatePod{Name: "redis", UID: "u1", Manifest: []byte(`{}`), Image: image, Node: "ams1"})
-	apply(state.CreatePod{Name: "other", UID: "u2", Manifest: []byte(`{}`), Image: image, Node: "fra"})
+	apply(state.CreatePod{Name: "redis", UID: "u1", Manifest: []byte(`{}`), Containers: []state.Container{{Name: "main", Layers: []state.Digest{image}}}, Node: "ams1"})
+	apply(state.CreatePod{Name: "other", UID: "u2", Manifest: []byte(`{}`), Containers: []state.Container{{Name: "main", Layers: []state.Digest{image}}}, Node: "fra"})
 	before = m.View()
 	apply(state.Reserve{Migration: "m1", Pod: "redis", Source: "ams1", Target: "fra"})
 	apply(state.Activate{Migration: "m1", Node: "fra", Epoch: 2})

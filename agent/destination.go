@@ -7,16 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/drover-mesh/drover/agent/criu"
 	"github.com/drover-mesh/drover/agent/migrate"
-	"github.com/drover-mesh/drover/agent/pod"
 	"github.com/drover-mesh/drover/agent/route"
 	"github.com/drover-mesh/drover/state"
-	"github.com/drover-mesh/drover/volumes"
 )
 
 // spare is what must stay free beside what a pod brings, in bytes.
@@ -32,7 +30,12 @@ var _ migrate.Destination = destination{}
 
 // Prepare implements [migrate.Destination].
 func (d destination) Prepare(ctx context.Context, p migrate.Plan) error {
-	if err := freshDirs(filepath.Join(d.moveDir(p.ID), "images")); err != nil {
+	images := filepath.Join(d.moveDir(p.ID), "images")
+	dirs := []string{images}
+	for _, c := range p.Pod.Containers {
+		dirs = append(dirs, filepath.Join(images, c.Name))
+	}
+	if err := freshDirs(dirs...); err != nil {
 		return err
 	}
 	if _, err := d.router.PreparePod(ctx, p.Pod.UID, p.Pod.Addr, true); err != nil {
@@ -43,38 +46,14 @@ func (d destination) Prepare(ctx context.Context, p migrate.Plan) error {
 
 // ImportLayer implements [migrate.Destination].
 func (d destination) ImportLayer(ctx context.Context, p migrate.Plan, digest state.Digest, r io.Reader) error {
-	if digest != p.Pod.Image {
+	if !slices.Contains(p.Pod.Layers(), digest) {
 		return fmt.Errorf("layer %s is none of the pod's", digest)
 	}
 	if d.layers.Has(digest) {
 		_, err := io.Copy(io.Discard, r)
 		return err
 	}
-	if err := d.layers.Import(ctx, digest, r); err != nil {
-		return err
-	}
-	m, err := pod.ParseManifest(p.Pod.Manifest)
-	if err != nil {
-		return err
-	}
-	if _, err := d.layers.Image(m.Image()); err == nil {
-		return nil // the name stands for another layer here; the pod's own holds it as long as it stands on it
-	}
-	_, err = d.layers.Tag(m.Image(), digest)
-	return err
-}
-
-// ApplyUpper implements [migrate.Destination].
-func (d destination) ApplyUpper(ctx context.Context, p migrate.Plan, r io.Reader) error {
-	root, err := d.layers.Prepare(ctx, p.Pod.UID, []state.Digest{p.Pod.Image})
-	if err != nil {
-		return err
-	}
-	if err := volumes.Apply(ctx, r, root.Upper); err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, r) // the end of the body
-	return err
+	return d.layers.Import(ctx, digest, r)
 }
 
 // CreateImage implements [migrate.Destination].
@@ -113,77 +92,6 @@ func (s *sparing) Write(p []byte) (int, error) {
 
 func (s *sparing) Close() error { return s.file.Close() }
 
-// Restore implements [migrate.Destination].
-func (d destination) Restore(ctx context.Context, p migrate.Plan) (migrate.Restore, error) {
-	dir := d.moveDir(p.ID)
-	work := filepath.Join(dir, "restore")
-	if err := d.endRestore(ctx, p); err != nil {
-		return nil, err
-	}
-	// The files are whole now: overlayfs forbids changes below a mounted overlay.
-	root, err := d.layers.Mount(ctx, p.Pod.UID, []state.Digest{p.Pod.Image})
-	if err != nil {
-		return nil, err
-	}
-	netns, err := d.router.PreparePod(ctx, p.Pod.UID, p.Pod.Addr, true)
-	if err != nil {
-		return nil, err
-	}
-	manifest, err := pod.ParseManifest(p.Pod.Manifest)
-	if err != nil {
-		return nil, err
-	}
-	r, err := d.runtime.Restore(ctx, pod.Spec{UID: p.Pod.UID, Name: p.Pod.Name, Manifest: manifest, Root: root.Path, NetNS: netns})
-	if err != nil {
-		return nil, err
-	}
-	if err := freshDirs(work); err != nil {
-		return nil, err
-	}
-	started, err := criu.StartRestore(ctx, criu.RestoreOptions{
-		Images: filepath.Join(dir, "images"), Work: work, Gate: r.Gate, Command: r.Command, Env: r.Env, MonitorPid: r.MonitorPid,
-		CRIUConfig: r.CRIUConfig, Cgroup: r.Freezer.Path(), RuntimeLog: r.RuntimeLog, Tmpfs: r.Tmpfs,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return restore{started}, nil
-}
-
-// Cancel implements [migrate.Destination].
-func (d destination) Cancel(ctx context.Context, p migrate.Plan) error {
-	r, err := criu.OpenRestore(filepath.Join(d.moveDir(p.ID), "restore"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if err := r.Cancel(ctx); errors.Is(err, criu.ErrRan) {
-		return fmt.Errorf("%w: %w", migrate.ErrRan, err)
-	} else if err != nil {
-		return err
-	}
-	return nil
-}
-
-// endRestore ends what an earlier agent may have begun.
-func (d destination) endRestore(ctx context.Context, p migrate.Plan) error {
-	if _, err := os.Stat(filepath.Join(d.moveDir(p.ID), "restore")); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err := d.Cancel(ctx, p); err != nil {
-		return err
-	}
-	// Sockets that outlive their killed pod in a network namespace keep its addresses from the next restore there.
-	return d.router.RemovePod(ctx, p.Pod.UID)
-}
-
-type restore struct{ *criu.Restore }
-
-// Wait implements [migrate.Restore].
-func (r restore) Wait(ctx context.Context) error { return r.Restored(ctx) }
-
 // Release implements [migrate.Destination].
 func (d destination) Release(_ context.Context, p migrate.Plan) error {
 	err := d.router.Release(p.Pod.UID)
@@ -206,7 +114,7 @@ func (d destination) Discard(ctx context.Context, p migrate.Plan) error {
 	case !errors.Is(err, route.ErrNoPod):
 		d.log.Warn("held packets are lost", "pod", p.Pod.Name, "err", err)
 	}
-	if err := d.removePod(ctx, p.Pod.UID); err != nil {
+	if err := d.removePod(ctx, p.Pod, true); err != nil {
 		return err
 	}
 	return os.RemoveAll(d.moveDir(p.ID))

@@ -36,6 +36,8 @@ const (
 	frameImage
 	frameData
 	frameEnd
+	frameTree
+	frameLog
 )
 
 const (

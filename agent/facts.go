@@ -27,43 +27,38 @@ func (s source) Facts(ctx context.Context, p state.Pod) (migrate.Facts, error) {
 	if err != nil {
 		return migrate.Facts{}, err
 	}
-	memory, err := residentBytes(s.runtime.Freezer(p.UID).Path())
+	var memory, files int64
+	for _, c := range status.Live() {
+		resident, err := residentBytes(s.runtime.Freezer(p.UID, c.Name).Path())
+		if err != nil {
+			return migrate.Facts{}, err
+		}
+		memory += resident
+	}
+	trees, err := s.trees(p)
 	if err != nil {
 		return migrate.Facts{}, err
 	}
-	root, err := s.root(p)
-	if err != nil {
-		return migrate.Facts{}, err
-	}
-	upper, err := sizeOf(root.Upper)
-	if err != nil {
-		return migrate.Facts{}, err
+	for _, t := range trees {
+		size, err := sizeOf(t.dir)
+		if err != nil {
+			return migrate.Facts{}, err
+		}
+		files += size
 	}
 	cpu, err := criu.DumpCPU(ctx, "")
 	if err != nil {
 		return migrate.Facts{}, err
 	}
-	layers, err := s.layerBytes(p.Image)
-	if err != nil {
-		return migrate.Facts{}, err
-	}
-	return migrate.Facts{
-		CRIU: features.Version, Arch: runtime.GOARCH, CPU: cpu, MemoryBytes: memory, UpperBytes: upper, LayerBytes: layers,
-	}, nil
-}
-
-// layerBytes is the packed size of a layer, 0 if no image has it any more.
-func (s source) layerBytes(d state.Digest) (int64, error) {
-	images, err := s.layers.Images()
-	if err != nil {
-		return 0, err
-	}
-	for _, i := range images {
-		if i.Digest == d {
-			return i.Size, nil
+	layers := map[state.Digest]int64{}
+	for _, d := range p.Layers() {
+		if layers[d], err = s.layers.Size(d); err != nil {
+			return migrate.Facts{}, err
 		}
 	}
-	return 0, nil
+	return migrate.Facts{
+		CRIU: features.Version, Arch: runtime.GOARCH, CPU: cpu, MemoryBytes: memory, UpperBytes: files, Layers: layers,
+	}, nil
 }
 
 // sizeOf adds up the files of a tree that may change meanwhile.

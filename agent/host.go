@@ -3,7 +3,6 @@ package agent
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/drover-mesh/drover/agent/criu"
 	"github.com/drover-mesh/drover/agent/pod"
-	"github.com/drover-mesh/drover/state"
 	"github.com/drover-mesh/drover/volumes"
 )
 
@@ -37,11 +35,6 @@ type host struct {
 // moveDir is where the images and the work files of a move are: in memory, since they are worth nothing after a reboot.
 func (h *host) moveDir(id string) string { return filepath.Join(h.runDir, "moves", id) }
 
-// root is the root file system of a pod that is here.
-func (h *host) root(p state.Pod) (volumes.Root, error) {
-	return h.layers.Prepare(context.Background(), p.UID, []state.Digest{p.Image})
-}
-
 // features asks CRIU once what it can.
 func (h *host) features(ctx context.Context) (criu.Features, error) {
 	h.probe.Lock()
@@ -54,21 +47,6 @@ func (h *host) features(ctx context.Context) (criu.Features, error) {
 		h.known = &f
 	}
 	return *h.known, nil
-}
-
-// removePod removes a pod and everything of it, without a packet of its connections leaving. Idempotent.
-func (h *host) removePod(ctx context.Context, uid string) error {
-	// Its network goes first, or the kernel would end its connections as its processes die.
-	if err := h.router.RemovePod(ctx, uid); err != nil {
-		return err
-	}
-	if err := h.runtime.Remove(ctx, uid); err != nil && !errors.Is(err, pod.ErrNotFound) {
-		return err
-	}
-	if err := h.layers.Unmount(uid); err != nil {
-		return err
-	}
-	return h.layers.RemoveRoot(uid)
 }
 
 // freshDirs makes directories that are empty.

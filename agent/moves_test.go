@@ -36,7 +36,7 @@ func TestOutcomeIsTheEndOfAMoveThatIsHeardOfLater(t *testing.T) {
 		state.SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16")},
 		state.RegisterNode{Node: state.Node{Name: "ams", Site: "ams", Addr: netip.MustParseAddrPort("10.77.1.1:7400")}},
 		state.RegisterNode{Node: state.Node{Name: "fra", Site: "fra", Addr: netip.MustParseAddrPort("10.77.2.1:7400")}},
-		state.CreatePod{Name: "redis", UID: "u1", Manifest: []byte(`{}`), Image: state.Digest("sha256:" + strings.Repeat("a", 64)), Node: "ams"},
+		state.CreatePod{Name: "redis", UID: "u1", Manifest: []byte(`{}`), Containers: []state.Container{{Name: "main", Layers: []state.Digest{state.Digest("sha256:" + strings.Repeat("a", 64))}}}, Node: "ams"},
 		state.Reserve{Migration: "m-1", Pod: "redis", Source: "ams", Target: "fra"},
 	} {
 		r := l.machine.Apply(c)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/drover-mesh/drover/agent/migrate"
@@ -141,14 +140,13 @@ func (p peer) SendImages(ctx context.Context, plan migrate.Plan) (migrate.ImageW
 type imageWriter struct{ *stream }
 
 // Send implements [migrate.ImageWriter].
-func (w imageWriter) Send(_ context.Context, path string) (migrate.File, error) {
-	f, err := os.Open(path)
+func (w imageWriter) Send(_ context.Context, i migrate.Image) (migrate.File, error) {
+	f, err := os.Open(i.Path)
 	if err != nil {
 		return migrate.File{}, err
 	}
 	defer f.Close()
-	name := filepath.Base(path)
-	if err := wire.WriteMessage(w, frameImage, image{name}); err != nil {
+	if err := wire.WriteMessage(w, frameImage, image{i.Name}); err != nil {
 		return migrate.File{}, w.why(err)
 	}
 	sum := sha256.New()
@@ -160,7 +158,7 @@ func (w imageWriter) Send(_ context.Context, path string) (migrate.File, error) 
 	if err != nil {
 		return migrate.File{}, w.why(err)
 	}
-	return migrate.File{Name: name, Size: size, Digest: state.Digest("sha256:" + hex.EncodeToString(sum.Sum(nil)))}, nil
+	return migrate.File{Name: i.Name, Size: size, Digest: state.Digest("sha256:" + hex.EncodeToString(sum.Sum(nil)))}, nil
 }
 
 // Close implements [migrate.ImageWriter].

@@ -32,6 +32,8 @@ type pods struct {
 	*host
 	ledger ledger
 
+	backOffs backOffs // of whoever has taken the pod
+
 	mu   sync.Mutex
 	busy map[string]bool // UIDs that somebody starts, removes or moves now
 }
@@ -62,11 +64,7 @@ func (p *pods) isBusy(uid string) bool {
 // run creates a pod here and returns when it runs; if that fails nothing is left of it.
 func (p *pods) run(ctx context.Context, m *pod.Manifest) (state.Pod, error) {
 	what := "running pod " + m.Name()
-	image, err := p.layers.Image(m.Image())
-	if errors.Is(err, volumes.ErrNotFound) {
-		return state.Pod{}, api.Errorf(api.FailedPrecondition, what, "image %s is not on %s", m.Image(), p.node).
-			WithCure(fmt.Sprintf("load it there: drover image load %s ROOT-FILE-SYSTEM.tar --node %s", m.Image(), p.node))
-	}
+	containers, err := p.containers(what, m)
 	if err != nil {
 		return state.Pod{}, err
 	}
@@ -78,7 +76,7 @@ func (p *pods) run(ctx context.Context, m *pod.Manifest) (state.Pod, error) {
 	p.take(uid)
 	defer p.give(uid)
 	r, err := p.ask(ctx, what, state.CreatePod{
-		Name: m.Name(), UID: uid, Manifest: manifest, Image: image.Digest, Node: p.node, Created: time.Now(),
+		Name: m.Name(), UID: uid, Manifest: manifest, Containers: containers, Needs: m.Needs(), Node: p.node, Created: time.Now(),
 	})
 	if err != nil {
 		return state.Pod{}, err
@@ -91,6 +89,23 @@ func (p *pods) run(ctx context.Context, m *pod.Manifest) (state.Pod, error) {
 		return state.Pod{}, errors.Join(fmt.Errorf("%s: %w", what, err), p.erase(undo, *r.Pod))
 	}
 	return *r.Pod, nil
+}
+
+// containers looks up the images of a pod's containers on this node.
+func (p *pods) containers(what string, m *pod.Manifest) ([]state.Container, error) {
+	var all []state.Container
+	for _, c := range m.Containers() {
+		image, err := p.layers.Image(c.Image)
+		if errors.Is(err, volumes.ErrNotFound) {
+			return nil, api.Errorf(api.FailedPrecondition, what, "image %s is not on %s", c.Image, p.node).
+				WithCure(fmt.Sprintf("load it there: drover image load %s ROOT-FILE-SYSTEM.tar --node %s", c.Image, p.node))
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, state.Container{Name: c.Name, Init: c.Init, Image: c.Image, Layers: []state.Digest{image.Digest}})
+	}
+	return all, nil
 }
 
 // patience is how long a person waits for the mesh to agree to something: an election, and some round trips.
@@ -111,29 +126,9 @@ func (p *pods) ask(ctx context.Context, what string, c state.Command) (state.Res
 	return r, nil
 }
 
-// start makes a pod's network and root file system and starts its container.
-func (p *pods) start(ctx context.Context, s state.Pod) error {
-	m, err := pod.ParseManifest(s.Manifest)
-	if err != nil {
-		return err
-	}
-	netns, err := p.router.PreparePod(ctx, s.UID, s.Addr, false)
-	if err != nil {
-		return err
-	}
-	root, err := p.layers.Mount(ctx, s.UID, []state.Digest{s.Image})
-	if err != nil {
-		return err
-	}
-	if err := p.runtime.Create(ctx, pod.Spec{UID: s.UID, Name: s.Name, Manifest: m, Root: root.Path, NetNS: netns}); err != nil {
-		return err
-	}
-	return p.runtime.Start(ctx, s.UID)
-}
-
 // erase removes a pod from this host and then from the mesh.
 func (p *pods) erase(ctx context.Context, s state.Pod) error {
-	if err := p.removePod(ctx, s.UID); err != nil {
+	if err := p.removePod(ctx, s, false); err != nil {
 		return err
 	}
 	r, err := p.ledger.Propose(ctx, state.DeletePod{Name: s.Name, UID: s.UID})
@@ -164,7 +159,7 @@ func (p *pods) remove(ctx context.Context, s state.Pod) error {
 	if !r.OK {
 		return api.Errorf(api.FailedPrecondition, what, "%s", r.Reason)
 	}
-	if err := p.runtime.Stop(ctx, s.UID); err != nil && !errors.Is(err, pod.ErrNotFound) {
+	if err := p.runtime.Stop(ctx, s.UID, -1); err != nil && !errors.Is(err, pod.ErrNotFound) {
 		return err
 	}
 	return p.erase(context.WithoutCancel(ctx), s)
@@ -218,6 +213,9 @@ func (p *pods) recoverOne(ctx context.Context, s state.Pod) error {
 	if s.Deleting {
 		return p.erase(ctx, s)
 	}
+	if p.runtime.Ready(s.UID) {
+		return nil
+	}
 	status, err := p.runtime.Status(s.UID)
 	missing := errors.Is(err, pod.ErrNotFound)
 	if err != nil && !missing {
@@ -228,8 +226,17 @@ func (p *pods) recoverOne(ctx context.Context, s state.Pod) error {
 	if missing && s.Epoch > 1 {
 		return errors.New("its state is not on this host any more")
 	}
-	if missing || status.Phase == pod.Created {
-		return p.start(ctx, s)
+	m, err := pod.ParseManifest(s.Manifest)
+	if err != nil {
+		return err
 	}
-	return nil
+	if !missing {
+		if over, _ := ended(m, status); over {
+			return nil
+		}
+		if err := p.runtime.Reset(ctx, s.UID); err != nil {
+			return err
+		}
+	}
+	return p.start(ctx, s)
 }

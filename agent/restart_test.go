@@ -43,6 +43,6 @@ func TestRestartPolicy(t *testing.T) {
 		}
 		m, err := pod.ParseManifest([]byte(text))
 		require.NoError(t, err)
-		require.Equal(t, c.wantsRestart, wantsRestart(m, c.code), fmt.Sprintf("%q after code %d", c.policy, c.code))
+		require.Equal(t, c.wantsRestart, wantsRestart(m, pod.ContainerStatus{ExitCode: c.code}), fmt.Sprintf("%q after code %d", c.policy, c.code))
 	}
 }

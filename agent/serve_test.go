@@ -127,7 +127,7 @@ func newSite(t *testing.T) *site {
 		require.True(t, m.Apply(state.RegisterNode{Node: state.Node{Name: n, Site: n, Addr: addr}}).OK)
 	}
 	require.True(t, m.Apply(state.SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16")}).OK)
-	r := m.Apply(state.CreatePod{Name: "redis", UID: "u1", Manifest: []byte(`{}`), Image: state.Digest("sha256:" + strings.Repeat("a", 64)), Node: "ams"})
+	r := m.Apply(state.CreatePod{Name: "redis", UID: "u1", Manifest: []byte(`{}`), Containers: []state.Container{{Name: "main", Layers: []state.Digest{state.Digest("sha256:" + strings.Repeat("a", 64))}}}, Node: "ams"})
 	require.True(t, r.OK, r.Reason)
 	s := &site{machineLedger: machineLedger{machine: m}, from: map[string]*transport.Transport{}}
 	s.plan = migrate.Plan{ID: "m1", Pod: *r.Pod, Source: "ams", Target: "fra", Mode: migrate.StopCopy}
@@ -172,9 +172,9 @@ func (s *site) peer(node string) peer { return peer{node: "fra", transport: s.fr
 
 // image sends one image, and returns what it was.
 func (s *site) image(t *testing.T, w migrate.ImageWriter, name, content string) migrate.File {
-	path := filepath.Join(t.TempDir(), name)
+	path := filepath.Join(t.TempDir(), "image")
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
-	f, err := w.Send(t.Context(), path)
+	f, err := w.Send(t.Context(), migrate.Image{Name: name, Path: path})
 	require.NoError(t, err)
 	return f
 }
@@ -187,7 +187,7 @@ func TestMoveOverTheWire(t *testing.T) {
 	require.Equal(t, "welcome", offer.Note)
 	require.NoError(t, p.Prepare(t.Context(), s.plan))
 	require.NoError(t, p.Prepare(t.Context(), s.plan), "twice")
-	require.NoError(t, p.SendLayer(t.Context(), s.plan, s.plan.Pod.Image, func(w io.Writer) error { _, err := w.Write(make([]byte, 1<<20)); return err }))
+	require.NoError(t, p.SendLayer(t.Context(), s.plan, s.plan.Pod.Containers[0].Layers[0], func(w io.Writer) error { _, err := w.Write(make([]byte, 1<<20)); return err }))
 	require.NoError(t, p.SendUpper(t.Context(), s.plan, false, func(w io.Writer) error { _, err := w.Write([]byte("upper")); return err }))
 	w, err := p.SendImages(t.Context(), s.plan)
 	require.NoError(t, err)
@@ -236,7 +236,7 @@ func TestStrangerIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "core-1.img")
 	require.NoError(t, os.WriteFile(path, []byte("evil"), 0o600))
-	_, _ = w.Send(t.Context(), path)
+	_, _ = w.Send(t.Context(), migrate.Image{Name: "core-1.img", Path: path})
 	_ = w.Close()
 	news, err := eve.Restore(t.Context(), s.plan, migrate.Manifest{})
 	require.NoError(t, err)
@@ -270,7 +270,7 @@ func TestCallsOutOfOrder(t *testing.T) {
 
 // TestNamesOfImages sends names that would land elsewhere.
 func TestNamesOfImages(t *testing.T) {
-	for _, name := range []string{"", ".", "..", "../x", "/etc/passwd", "a/b", strings.Repeat("../", 50) + "x"} {
+	for _, name := range []string{"", ".", "..", "../x", "/etc/passwd", "a/b/c", strings.Repeat("../", 50) + "x"} {
 		t.Run(strings.ReplaceAll(name, "/", "_"), func(t *testing.T) {
 			s := newSite(t)
 			p := s.peer("ams")

@@ -21,7 +21,7 @@ func everyCommand() []Command {
 		UseToken{"t-1", testImage, "ams", testImage, time.Unix(1, 0).UTC()},
 		RevokeToken{"t-1", "why"},
 		SetMesh{netip.MustParsePrefix("10.88.0.0/16")},
-		CreatePod{"redis", "u-1", json.RawMessage(`{"kind":"Pod","a":"<&>"}`), testImage, "ams", time.Unix(1, 5).UTC()},
+		CreatePod{"redis", "u-1", json.RawMessage(`{"kind":"Pod","a":"<&>"}`), testContainers, Needs{CPU: 500, Selector: map[string]string{"disk": "ssd"}}, "ams", time.Unix(1, 5).UTC()},
 		MarkDeleting{"redis", "u-1"},
 		DeletePod{"redis", "u-1"},
 		Reserve{"m-1", "redis", "ams", "fra"},
@@ -101,7 +101,7 @@ func FuzzDecode(f *testing.F) {
 		m.Apply(SetMesh{netip.MustParsePrefix("10.88.0.0/16")})
 		m.Apply(RegisterNode{Node{Name: "ams", Site: "a"}})
 		m.Apply(RegisterNode{Node{Name: "fra", Site: "f"}})
-		m.Apply(CreatePod{Name: "p", UID: "u", Node: "ams", Image: testImage, Manifest: json.RawMessage(`{}`)})
+		m.Apply(CreatePod{Name: "p", UID: "u", Node: "ams", Containers: testContainers, Manifest: json.RawMessage(`{}`)})
 		m.Apply(Reserve{"m-1", "p", "ams", "fra"})
 		w := newWatcher()
 		if err := w.check(m.View()); err != nil {

@@ -26,12 +26,16 @@ func (c CreatePod) apply(m *Machine) Result {
 	if err != nil {
 		return refused("the manifest of pod %s is not a JSON object: %v", c.Name, err)
 	}
+	containers, err := compactContainers(c.Containers)
+	if err != nil {
+		return refused("pod %s: %v", c.Name, err)
+	}
 	addr, ok := m.freeAddress()
 	if !ok {
 		return refused("no address is left in the pod CIDR %s for pod %s", m.t.podCIDR, c.Name)
 	}
 	m.putPod(Pod{
-		Name: c.Name, UID: c.UID, Manifest: manifest, Image: c.Image, Addr: addr,
+		Name: c.Name, UID: c.UID, Manifest: manifest, Containers: containers, Needs: c.Needs, Addr: addr,
 		Node: c.Node, Epoch: 1, Created: c.created(),
 	})
 	return m.won(c.Name, "")
@@ -45,8 +49,8 @@ func (c CreatePod) refusal(m *Machine) string {
 	if reason := checkName("UID of pod "+c.Name, c.UID); reason != "" {
 		return reason
 	}
-	if err := c.Image.Validate(); err != nil {
-		return "the image of pod " + c.Name + ": " + err.Error()
+	if reason := checkContainers(c.Name, c.Containers); reason != "" {
+		return reason
 	}
 	if _, ok := m.t.nodes[c.Node]; !ok {
 		return unknownNode(c.Node)

@@ -20,7 +20,7 @@ func small(t *testing.T) *Machine {
 		must(t, m, RegisterNode{n})
 	}
 	must(t, m, CreatePod{
-		Name: "redis", UID: "u-1", Node: "ams", Image: testImage, Created: time.Now(),
+		Name: "redis", UID: "u-1", Node: "ams", Containers: testContainers, Created: time.Now(),
 		Manifest: json.RawMessage("{\n \"kind\": \"Pod\" }"),
 	})
 	return m
@@ -108,7 +108,7 @@ func TestOutcomesAreForgottenInOrder(t *testing.T) {
 func TestManifestsAreKeptCompactAndUnescaped(t *testing.T) {
 	m := small(t)
 	must(t, m, CreatePod{
-		Name: "web", UID: "u-2", Node: "ams", Image: testImage,
+		Name: "web", UID: "u-2", Node: "ams", Containers: testContainers,
 		Manifest: json.RawMessage(` {"args" : ["<a>&b", 12345678901234567890] } `),
 	})
 	pod, _ := m.View().Pod("web")
@@ -120,15 +120,15 @@ func TestManifestsAreKeptCompactAndUnescaped(t *testing.T) {
 }
 
 func TestCreatePodRefusesWhatCannotBeKept(t *testing.T) {
-	good := CreatePod{Name: "web", UID: "u-2", Node: "ams", Image: testImage, Manifest: json.RawMessage(`{}`)}
+	good := CreatePod{Name: "web", UID: "u-2", Node: "ams", Containers: testContainers, Manifest: json.RawMessage(`{}`)}
 	for name, spoil := range map[string]func(*CreatePod){
 		"no manifest":           func(c *CreatePod) { c.Manifest = nil },
 		"manifest null":         func(c *CreatePod) { c.Manifest = json.RawMessage(`[]`) },
 		"half a manifest":       func(c *CreatePod) { c.Manifest = json.RawMessage(`{"a":`) },
-		"no image":              func(c *CreatePod) { c.Image = "" },
-		"image of another hash": func(c *CreatePod) { c.Image = "md5:00" },
-		"short image":           func(c *CreatePod) { c.Image = "sha256:00" },
-		"upper-case image":      func(c *CreatePod) { c.Image = Digest("sha256:" + strings.Repeat("AB", 32)) },
+		"no image":              func(c *CreatePod) { c.Containers = nil },
+		"image of another hash": func(c *CreatePod) { c.Containers = on("md5:00") },
+		"short image":           func(c *CreatePod) { c.Containers = on("sha256:00") },
+		"upper-case image":      func(c *CreatePod) { c.Containers = on(Digest("sha256:" + strings.Repeat("AB", 32))) },
 		"year 10000":            func(c *CreatePod) { c.Created = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
 		"year -1 in UTC":        func(c *CreatePod) { c.Created = time.Date(0, 1, 1, 0, 0, 0, 0, time.FixedZone("", 3600)) },
 		"name too long":         func(c *CreatePod) { c.Name = strings.Repeat("a", 254) },

@@ -14,7 +14,9 @@ type Pod struct {
 	UID string `json:"uid"`
 	// Manifest is the Kubernetes v1 Pod as its owner gave it, in compact JSON. Nobody may modify the bytes.
 	Manifest json.RawMessage `json:"manifest"`
-	Image    Digest          `json:"image"`
+	// Containers are the manifest's: first those that run once before the others, in its order, then the others.
+	Containers []Container `json:"containers"`
+	Needs      Needs       `json:"needs"`
 	// Addr is the pod's address at every site, for its whole life.
 	Addr netip.Addr `json:"addr"`
 	// Node owns the pod: it alone may run it, and only at Epoch.
@@ -34,8 +36,10 @@ type CreatePod struct {
 	Name     string          `json:"name"`
 	UID      string          `json:"uid"`
 	Manifest json.RawMessage `json:"manifest"`
-	Image    Digest          `json:"image"`
-	Node     string          `json:"node"`
+	// Containers and Needs say what Manifest comes to: this package doesn't read it.
+	Containers []Container `json:"containers"`
+	Needs      Needs       `json:"needs"`
+	Node       string      `json:"node"`
 	// Created is the proposer's time: the machine has no clock.
 	Created time.Time `json:"created"`
 }

@@ -154,7 +154,7 @@ func (g *generator) setup(node, pod string) Command {
 		return RegisterNode{Node{Name: node, Site: "site"}}
 	default:
 		return CreatePod{
-			Name: pod, UID: fmt.Sprintf("u-%d", g.count), Node: node, Image: testImage,
+			Name: pod, UID: fmt.Sprintf("u-%d", g.count), Node: node, Containers: testContainers,
 			Manifest: json.RawMessage(`{ "spec": "<&>" }`), Created: time.Unix(int64(g.count), 0),
 		}
 	}

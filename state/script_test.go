@@ -142,7 +142,7 @@ func parse(t *testing.T, verb, name string, args map[string]string) Command {
 		return SetMesh{netip.MustParsePrefix(name)}
 	case "create":
 		return CreatePod{
-			Name: name, UID: args["uid"], Node: args["node"], Image: testImage, Created: time.Unix(1, 0),
+			Name: name, UID: args["uid"], Node: args["node"], Containers: testContainers, Created: time.Unix(1, 0),
 			Manifest: json.RawMessage(`{"kind": "Pod"}`),
 		}
 	case "mark":
@@ -163,6 +163,13 @@ func parse(t *testing.T, verb, name string, args map[string]string) Command {
 	t.Fatalf("no such command in a transcript: %q", verb)
 	return nil
 }
+
+// on is a container whose root file system stands on those layers.
+func on(layers ...Digest) []Container {
+	return []Container{{Name: "main", Image: "test", Layers: layers}}
+}
+
+var testContainers = on(testImage)
 
 var testImage = Digest("sha256:" + strings.Repeat("0123456789abcdef", 4))
 

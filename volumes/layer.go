@@ -154,6 +154,18 @@ func (s *Store) Has(digest state.Digest) bool {
 	return layerErr == nil && blobErr == nil
 }
 
+// Size returns how many bytes a layer takes on the wire.
+func (s *Store) Size(digest state.Digest) (int64, error) {
+	info, err := os.Stat(s.blobPath(digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("layer %s: %w", digest.Short(), ErrNotFound)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("layer %s: %w", digest.Short(), err)
+	}
+	return info.Size(), nil
+}
+
 // Export writes the stored bytes of a layer, as Import takes them.
 func (s *Store) Export(ctx context.Context, digest state.Digest, w io.Writer) error {
 	if err := digest.Validate(); err != nil {

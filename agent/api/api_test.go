@@ -102,7 +102,7 @@ func TestRequestsGoToTheOwner(t *testing.T) {
 	assert.Equal(t, 1<<20, logs.Len())
 	pod, err := m.client.RunPod(t.Context(), []byte("new"), "fra")
 	require.NoError(t, err)
-	assert.Equal(t, api.Pod{Name: "new", Node: "fra", Manifest: []byte("{}")}, pod)
+	assert.Equal(t, api.Pod{Name: "new", Node: "fra", Manifest: []byte("{}"), Containers: []api.Container{}}, pod)
 	image, err := m.client.LoadImage(t.Context(), "redis:7", "fra", io.LimitReader(zeros{}, 3_000_000))
 	require.NoError(t, err)
 	assert.Equal(t, int64(3_000_000), image.Size)

@@ -10,18 +10,32 @@ import (
 
 func podToProto(p Pod) *droverv1.Pod {
 	return &droverv1.Pod{
-		Name: p.Name, Uid: p.UID, Image: p.Image, ImageDigest: p.ImageDigest, Address: p.Address, Node: p.Node, Site: p.Site,
+		Name: p.Name, Uid: p.UID, Address: p.Address, Node: p.Node, Site: p.Site,
 		Epoch: p.Epoch, Phase: string(p.Phase), Migration: p.Migration, Created: timeToProto(p.Created),
-		Pid: int32(p.PID), ExitCode: int32(p.ExitCode), Reason: p.Reason, Manifest: p.Manifest,
+		Reason: p.Reason, Manifest: p.Manifest, Containers: each(p.Containers, containerToProto),
 	}
 }
 
 func podFromProto(p *droverv1.Pod) Pod {
 	return Pod{
-		Name: p.GetName(), UID: p.GetUid(), Image: p.GetImage(), ImageDigest: p.GetImageDigest(), Address: p.GetAddress(),
+		Name: p.GetName(), UID: p.GetUid(), Address: p.GetAddress(),
 		Node: p.GetNode(), Site: p.GetSite(), Epoch: p.GetEpoch(), Phase: PodPhase(p.GetPhase()), Migration: p.GetMigration(),
-		Created: timeFromProto(p.GetCreated()), PID: int(p.GetPid()), ExitCode: int(p.GetExitCode()), Reason: p.GetReason(),
-		Manifest: p.GetManifest(),
+		Created: timeFromProto(p.GetCreated()), Reason: p.GetReason(),
+		Manifest: p.GetManifest(), Containers: each(p.GetContainers(), containerFromProto),
+	}
+}
+
+func containerToProto(c Container) *droverv1.Container {
+	return &droverv1.Container{
+		Name: c.Name, Init: c.Init, Image: c.Image, Layers: c.Layers, State: c.State, Pid: int32(c.PID), ExitCode: int32(c.ExitCode),
+		Restarts: int32(c.Restarts),
+	}
+}
+
+func containerFromProto(c *droverv1.Container) Container {
+	return Container{
+		Name: c.GetName(), Init: c.GetInit(), Image: c.GetImage(), Layers: c.GetLayers(), State: c.GetState(), PID: int(c.GetPid()),
+		ExitCode: int(c.GetExitCode()), Restarts: int(c.GetRestarts()),
 	}
 }
 

@@ -4,21 +4,30 @@ import "time"
 
 // Pod is a pod as the mesh and, where it runs, its node know it.
 type Pod struct {
-	Name        string    `json:"name"`
-	UID         string    `json:"uid"`
-	Image       string    `json:"image"`        // as the manifest names it
-	ImageDigest string    `json:"image_digest"` // "sha256:<hex>"
-	Address     string    `json:"address"`
-	Node        string    `json:"node"` // the owner
-	Site        string    `json:"site"`
-	Epoch       uint64    `json:"epoch"`
-	Phase       PodPhase  `json:"phase"`
-	Migration   string    `json:"migration"` // id of the open migration, or ""
-	Created     time.Time `json:"created"`
-	PID         int       `json:"pid"`       // on its node; 0 if it has no process
-	ExitCode    int       `json:"exit_code"` // of a pod in PodSucceeded or PodFailed
-	Reason      string    `json:"reason"`    // why the phase is what it is, for people
-	Manifest    []byte    `json:"-"`         // JSON, only from GetPod
+	Name       string      `json:"name"`
+	UID        string      `json:"uid"`
+	Containers []Container `json:"containers"` // init containers first
+	Address    string      `json:"address"`
+	Node       string      `json:"node"` // the owner
+	Site       string      `json:"site"`
+	Epoch      uint64      `json:"epoch"`
+	Phase      PodPhase    `json:"phase"`
+	Migration  string      `json:"migration"` // id of the open migration, or ""
+	Created    time.Time   `json:"created"`
+	Reason     string      `json:"reason"` // why the phase is what it is, for people
+	Manifest   []byte      `json:"-"`      // JSON, only from GetPod
+}
+
+// Container is one of a pod's.
+type Container struct {
+	Name     string   `json:"name"`
+	Init     bool     `json:"init"`
+	Image    string   `json:"image"`     // as the manifest names it
+	Layers   []string `json:"layers"`    // "sha256:<hex>", the lowest first
+	State    string   `json:"state"`     // Created, Running, Frozen or Exited; "" if only its node knows
+	PID      int      `json:"pid"`       // on its node; 0 if it has no process
+	ExitCode int      `json:"exit_code"` // of one that has exited
+	Restarts int      `json:"restarts"`
 }
 
 // PodPhase is what a pod does now.

@@ -16,7 +16,9 @@ import (
 func TestPeerDecidesNothing(t *testing.T) {
 	lies := map[string]func(p *Plan){
 		"program": func(p *Plan) { p.Pod.Manifest = json.RawMessage(`{"evil":true}`) },
-		"image":   func(p *Plan) { p.Pod.Image = "../../etc" },
+		"image": func(p *Plan) {
+			p.Pod.Containers = []state.Container{{Name: "main", Layers: []state.Digest{"../../etc"}}}
+		},
 		"address": func(p *Plan) { p.Pod.Addr = netip.MustParseAddr("10.88.0.9") },
 		"name":    func(p *Plan) { p.Pod.Name = "another" },
 	}

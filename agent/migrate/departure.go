@@ -256,10 +256,10 @@ func (d *Departure) sendImages(ctx context.Context) (files []File, err error) {
 			err = closed
 		}
 	}()
-	for path := range d.dump.Images() {
-		f, err := w.Send(ctx, path)
+	for i := range d.dump.Images() {
+		f, err := w.Send(ctx, i)
 		if err != nil {
-			return nil, fmt.Errorf("sending image %s: %w", path, err)
+			return nil, fmt.Errorf("sending image %s: %w", i.Name, err)
 		}
 		files = append(files, f)
 	}

@@ -36,8 +36,9 @@ type Facts struct {
 	Arch        string `json:"arch"`         // as in GOARCH
 	CPU         []byte `json:"cpu"`          // features that the pod's processes may have found, as CRIU notes them
 	MemoryBytes int64  `json:"memory_bytes"` // resident now
-	UpperBytes  int64  `json:"upper_bytes"`  // in its writable layer now
-	LayerBytes  int64  `json:"layer_bytes"`  // of its image's layers, packed
+	UpperBytes  int64  `json:"upper_bytes"`  // in its writable layers and volumes now
+	// Layers are the sizes of the layers that it stands on, packed, in bytes.
+	Layers map[state.Digest]int64 `json:"layers"`
 }
 
 // Offer is the target's answer to Facts.

@@ -60,11 +60,14 @@ type Dump interface {
 	// Run dumps the frozen pod. onLock is called when its tasks are seized and no socket is read yet, onDumped
 	// when all is in the images; the pod is left frozen.
 	Run(ctx context.Context, onLock, onDumped func() error) error
-	// Images yields the path of each image file as soon as it is whole; closed when the dump has ended.
-	Images() <-chan string
+	// Images yields each image file as soon as it is whole; closed when the dump has ended.
+	Images() <-chan Image
 	// Cancel ends the dump, whatever it is at, and waits until CRIU is gone.
 	Cancel() error
 }
+
+// Image is a file of a checkpoint. Name says what it is, at both ends: a base name, or a directory's and a base name.
+type Image struct{ Name, Path string }
 
 // Target is the node that the pod goes to, as the departure calls it across the mesh.
 type Target interface {
@@ -88,8 +91,8 @@ type Target interface {
 
 // ImageWriter sends checkpoint images, one after the other.
 type ImageWriter interface {
-	// Send sends the file at path under its base name.
-	Send(ctx context.Context, path string) (File, error)
+	// Send sends the file.
+	Send(ctx context.Context, i Image) (File, error)
 	Close() error
 }
 
@@ -107,7 +110,7 @@ type Destination interface {
 	Prepare(ctx context.Context, p Plan) error
 	ImportLayer(ctx context.Context, p Plan, d state.Digest, r io.Reader) error
 	ApplyUpper(ctx context.Context, p Plan, r io.Reader) error
-	// CreateImage makes the file of a checkpoint image; name is a base name.
+	// CreateImage makes the file of a checkpoint image; see Image for its name.
 	CreateImage(p Plan, name string) (io.WriteCloser, error)
 	// Restore starts CRIU on what has arrived.
 	Restore(ctx context.Context, p Plan) (Restore, error)

@@ -7,7 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
+	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/drover-mesh/drover/state"
@@ -82,7 +83,7 @@ func (a *Arrivals) Lost(peer, id string, why error) {
 }
 
 func (a *Arrivals) image(x *arrival, name string, r io.Reader) (File, error) {
-	if name == "" || name == "." || name == ".." || filepath.Base(name) != name {
+	if !fs.ValidPath(name) || name == "." || strings.Count(name, "/") > 1 || strings.ContainsRune(name, 0) {
 		return File{}, errors.New("this can't be the name of an image")
 	}
 	if err := x.cargo.room(); err != nil {

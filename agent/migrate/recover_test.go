@@ -24,7 +24,7 @@ func (w *world) forgetAll(t *testing.T) {
 		r := w.machine.Apply(c)
 		require.True(t, r.OK, r.Reason)
 	}
-	apply(state.CreatePod{Name: "other", UID: "u2", Manifest: []byte(`{}`), Image: "sha256:" + state.Digest(bytes.Repeat([]byte("b"), 64)), Node: "ams"})
+	apply(state.CreatePod{Name: "other", UID: "u2", Manifest: []byte(`{}`), Containers: []state.Container{{Name: "main", Layers: []state.Digest{"sha256:" + state.Digest(bytes.Repeat([]byte("b"), 64))}}}, Node: "ams"})
 	for i := range state.FinishedMigrations + 1 {
 		id := fmt.Sprintf("other-%d", i)
 		apply(state.Reserve{Migration: id, Pod: "other", Source: "ams", Target: "fra"})

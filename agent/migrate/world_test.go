@@ -82,7 +82,7 @@ func newWorld(t *testing.T) *world {
 		require.True(t, w.machine.Apply(state.RegisterNode{Node: state.Node{Name: name, Site: name, Addr: addr, Gossip: addr}}).OK)
 	}
 	require.True(t, w.machine.Apply(state.SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16")}).OK)
-	r := w.machine.Apply(state.CreatePod{Name: "redis", UID: "u1", Manifest: []byte(`{}`), Image: "sha256:" + state.Digest(bytes.Repeat([]byte("a"), 64)), Node: "ams"})
+	r := w.machine.Apply(state.CreatePod{Name: "redis", UID: "u1", Manifest: []byte(`{}`), Containers: []state.Container{{Name: "main", Layers: []state.Digest{"sha256:" + state.Digest(bytes.Repeat([]byte("a"), 64))}}}, Node: "ams"})
 	require.True(t, r.OK, r.Reason)
 	w.hosts["ams"].running = true
 	return w
@@ -221,12 +221,12 @@ func (c cutover) ShutEgress() error {
 func (c cutover) Close() error { return nil }
 
 func (s source) Dump(context.Context, Plan) (Dump, error) {
-	return &dump{agent: s.agent, images: make(chan string, 2)}, s.at("dump", func() error { return nil })
+	return &dump{agent: s.agent, images: make(chan Image, 2)}, s.at("dump", func() error { return nil })
 }
 
 type dump struct {
 	*agent
-	images chan string
+	images chan Image
 	once   sync.Once
 }
 
@@ -249,12 +249,12 @@ func (d *dump) Run(_ context.Context, onLock, onDumped func() error) error {
 		if err := os.WriteFile(path, []byte(name), 0o600); err != nil {
 			return err
 		}
-		d.images <- path
+		d.images <- Image{Name: "main/" + name, Path: path}
 	}
 	return onDumped()
 }
-func (d *dump) Images() <-chan string { return d.images }
-func (d *dump) Cancel() error         { d.once.Do(func() { close(d.images) }); return nil }
+func (d *dump) Images() <-chan Image { return d.images }
+func (d *dump) Cancel() error        { d.once.Do(func() { close(d.images) }); return nil }
 
 func (s source) Freeze(context.Context, state.Pod) error {
 	return s.at("freeze", func() error { s.host.frozen = true; return nil })
@@ -332,12 +332,12 @@ type images struct {
 	plan Plan
 }
 
-func (i images) Send(_ context.Context, path string) (f File, err error) {
-	content, err := os.ReadFile(path)
+func (i images) Send(_ context.Context, image Image) (f File, err error) {
+	content, err := os.ReadFile(image.Path)
 	if err != nil {
 		return File{}, err
 	}
-	name := filepath.Base(path)
+	name := image.Name
 	err = i.serve("image", func(a *Arrivals) error {
 		x, err := a.find(i.plan.Source, i.plan.ID)
 		if err != nil {

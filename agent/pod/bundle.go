@@ -2,11 +2,13 @@ package pod
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // capabilities are Docker's and containerd's default set.
@@ -17,48 +19,62 @@ func capabilities() []string {
 	}
 }
 
-// bundle is the OCI configuration of the pod's container.
+// bundle is the OCI configuration of a container.
 //
 // It is lean on purpose: what CRIU has to dump and restore is downtime. /dev is no mount, its nodes lie in the root file
 // system and move with it. /dev/shm is a tmpfs made outside and bound in, so that its content is not packed by a tar and
 // a gzip of CRIU's. Masked directories would each be one more tmpfs. There is no cgroup mount.
-func (r *Runtime) bundle(s Spec) *specs.Spec {
-	args, env := s.Manifest.arguments()
-	cwd := s.Manifest.container().WorkingDir
+func (r *Runtime) bundle(s Spec, c Container) (*specs.Spec, error) {
+	wanted := s.Manifest.container(c.Name)
+	if wanted == nil {
+		return nil, errors.New("the manifest has no such container")
+	}
+	args, env := s.Manifest.arguments(wanted)
+	cwd := wanted.WorkingDir
 	if cwd == "" {
 		cwd = "/"
 	}
 	caps := capabilities()
+	p := r.pod(s.UID)
+	namespaces := []specs.LinuxNamespace{
+		{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.NetworkNamespace, Path: s.NetNS},
+	}
+	for kind, name := range shared() {
+		namespaces = append(namespaces, specs.LinuxNamespace{Type: kind, Path: p.namespace(name)})
+	}
+	mounts := []specs.Mount{
+		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+		{Destination: "/dev/pts", Type: "devpts", Source: "devpts",
+			Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
+	}
 	return &specs.Spec{
-		Version:  "1.0.2",
-		Hostname: s.Hostname,
-		Root:     &specs.Root{Path: s.Root},
+		Version: "1.0.2",
+		Root:    &specs.Root{Path: c.Root},
 		Process: &specs.Process{
 			Args: args, Env: env, Cwd: cwd,
 			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
 			// The agent's own, which is low, would be inherited: when memory is short a pod has to go before it.
 			OOMScoreAdj: ptr(0),
 		},
-		Mounts: []specs.Mount{
-			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
-			{Destination: "/dev/pts", Type: "devpts", Source: "devpts",
-				Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
-			{Destination: shmMount, Type: "bind", Source: r.paths(s.UID).shm(),
-				Options: []string{"bind", "nosuid", "noexec", "nodev", "rprivate"}},
-			{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
-		},
-		Annotations: map[string]string{"org.criu.config": r.paths(s.UID).criuConfig()},
+		Mounts:      append(mounts, r.binds(s, c)...),
+		Annotations: map[string]string{"org.criu.config": r.container(s.UID, c.Name).criuConfig()},
 		Linux: &specs.Linux{
-			CgroupsPath:       r.cgroup(s.UID),
-			Resources:         s.Manifest.resources(),
+			CgroupsPath:       r.cgroup(s.UID, c.Name),
+			Resources:         resources(wanted),
 			RootfsPropagation: "private",
-			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.MountNamespace},
-				{Type: specs.NetworkNamespace, Path: s.NetNS},
-			},
-			MaskedPaths:   maskedFiles(),
-			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
+			Namespaces:        namespaces,
+			MaskedPaths:       maskedFiles(),
+			ReadonlyPaths:     []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 		},
+	}, nil
+}
+
+// binds are the mounts of a container whose content lies outside of it. A dump leaves them out, a restore binds them again: what
+// isn't listed here is CRIU's to dump.
+func (r *Runtime) binds(s Spec, _ Container) []specs.Mount {
+	return []specs.Mount{
+		{Destination: shmMount, Type: "bind", Source: r.pod(s.UID).shm(), Options: []string{"bind", "nosuid", "noexec", "nodev", "rprivate"}},
 	}
 }
 
@@ -68,13 +84,13 @@ func maskedFiles() []string {
 }
 
 // resources translates as the kubelet does: pkg/kubelet/cm/helpers_linux.go in kubernetes/kubernetes.
-func (m *Manifest) resources() *specs.LinuxResources {
+func resources(c *corev1.Container) *specs.LinuxResources {
 	const (
 		period    = 100_000 // microseconds
 		minQuota  = 1000    // the kernel's
 		minShares = 2
 	)
-	limits, requests := m.container().Resources.Limits, m.container().Resources.Requests
+	limits, requests := c.Resources.Limits, c.Resources.Requests
 	res := &specs.LinuxResources{
 		// The default set of devices (runc adds it) and nothing else.
 		Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}},

@@ -6,24 +6,48 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Freezer is the pod's cgroup.
-func (r *Runtime) Freezer(uid string) Freezer { return newFreezer(hierarchies, r.cgroup(uid)) }
+// Freezer is the cgroup of a container.
+func (r *Runtime) Freezer(uid, container string) Freezer {
+	return newFreezer(hierarchies, r.cgroup(uid, container))
+}
 
-// Freeze stops the pod. See Freezer.Freeze.
-func (r *Runtime) Freeze(ctx context.Context, uid string) error { return r.Freezer(uid).Freeze(ctx) }
+// Freeze stops every container of the pod that has a process. See Freezer.Freeze.
+//
+// Each has its own order to stand still, not their common parent: CRIU lifts that of the container that it dumps for a moment,
+// and couldn't lift another's.
+func (r *Runtime) Freeze(ctx context.Context, uid string) error {
+	return r.eachLive(uid, func(f Freezer) error { return f.Freeze(ctx) })
+}
 
 // Thaw lets the pod go on. See Freezer.Thaw.
-func (r *Runtime) Thaw(_ context.Context, uid string) error { return r.Freezer(uid).Thaw() }
+func (r *Runtime) Thaw(_ context.Context, uid string) error {
+	return r.eachLive(uid, Freezer.Thaw)
+}
 
-// Stop ends the pod as Kubernetes does: SIGTERM to its first process, its grace period, then Kill. A frozen pod can't hear
-// SIGTERM and is killed at once.
-func (r *Runtime) Stop(ctx context.Context, uid string) error {
+func (r *Runtime) eachLive(uid string, do func(Freezer) error) error {
+	status, err := r.Status(uid)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, c := range status.Live() {
+		if err := do(r.Freezer(uid, c.Name)); err != nil {
+			errs = append(errs, fmt.Errorf("container %s: %w", c.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Stop ends the pod as Kubernetes does: its stop signal to the first process of each container, its grace period, then Kill.
+// A frozen pod can't hear the signal and is killed at once. grace below 0 means the manifest's.
+func (r *Runtime) Stop(ctx context.Context, uid string, grace time.Duration) error {
 	s, err := r.spec(uid)
 	if err != nil {
 		return err
@@ -32,59 +56,140 @@ func (r *Runtime) Stop(ctx context.Context, uid string) error {
 	if err != nil {
 		return err
 	}
-	if grace := s.Manifest.GracePeriod(); status.Phase == Running && grace > 0 {
-		if err := unix.Kill(status.Pid, unix.SIGTERM); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("stopping pod %s: %w", s.Name, err)
-		}
+	if grace < 0 {
+		grace = s.Manifest.GracePeriod()
+	}
+	if status.Phase == Running && grace > 0 {
 		limit, cancel := context.WithTimeout(ctx, grace)
 		defer cancel()
-		if err := gone(limit, status.Pid); ctx.Err() != nil {
-			return fmt.Errorf("stopping pod %s: %w", s.Name, err)
+		for _, c := range status.Live() {
+			if err := unix.Kill(c.Pid, s.container(c.Name).stopSignal()); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("stopping pod %s: %w", s.Name, err)
+			}
+		}
+		for _, c := range status.Live() {
+			if err := gone(limit, c.Pid); ctx.Err() != nil {
+				return fmt.Errorf("stopping pod %s: %w", s.Name, err)
+			}
 		}
 	}
 	return r.Kill(ctx, uid)
 }
 
+// container is that of a name, the zero Container if there is none.
+func (s Spec) container(name string) Container {
+	for _, c := range s.Containers {
+		if c.Name == name {
+			return c
+		}
+	}
+	return Container{}
+}
+
+// stopSignal is what asks the container to end: its image's, else SIGTERM.
+func (c Container) stopSignal() unix.Signal {
+	name := strings.ToUpper(c.Image.StopSignal)
+	if n, err := strconv.Atoi(name); err == nil && n > 0 && n <= 64 {
+		return unix.Signal(n)
+	}
+	if !strings.HasPrefix(name, "SIG") {
+		name = "SIG" + name
+	}
+	if signal := unix.SignalNum(name); signal != 0 {
+		return signal
+	}
+	return unix.SIGTERM
+}
+
 // Kill ends the pod at once, also a frozen one or what a failed restore has left: no instruction of it runs any more. It
-// returns when its processes, its monitor and runc's state are gone; bundle, log and exit code stay. Done again it does
+// returns when its processes, its monitors and runc's state are gone; bundles, logs and exit codes stay. Done again it does
 // nothing.
 func (r *Runtime) Kill(ctx context.Context, uid string) error {
-	if err := r.discard(ctx, uid); err != nil {
+	containers, err := r.known(uid)
+	if err != nil {
 		return fmt.Errorf("killing pod %s: %w", uid, err)
+	}
+	var errs []error
+	for _, name := range containers {
+		if err := r.discard(ctx, uid, name); err != nil {
+			errs = append(errs, fmt.Errorf("killing container %s of pod %s: %w", name, uid, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// known are the containers that the pod may have anything of: a pod that was half created has no spec.
+func (r *Runtime) known(uid string) ([]string, error) {
+	entries, err := os.ReadDir(r.pod(uid).bundles)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// Remove kills the pod and deletes all of it that is here: bundles, logs, exit codes, shared memory, namespaces. Its root file
+// systems, its volumes on disk and its network namespace are the caller's. Done again it does nothing.
+func (r *Runtime) Remove(ctx context.Context, uid string) error {
+	if err := r.remove(ctx, uid); err != nil {
+		return fmt.Errorf("removing pod %s: %w", uid, err)
 	}
 	return nil
 }
 
-// Remove kills the pod and deletes all of it that is here: bundle, log, exit code, shared memory. Its root file system and
-// its network namespace are the caller's. Done again it does nothing.
-func (r *Runtime) Remove(ctx context.Context, uid string) error {
-	p := r.paths(uid)
+func (r *Runtime) remove(ctx context.Context, uid string) error {
 	if err := r.Kill(ctx, uid); err != nil {
 		return err
 	}
-	if err := unmount(p.shm()); err != nil {
-		return fmt.Errorf("removing pod %s: %w", uid, err)
+	p := r.pod(uid)
+	containers, err := r.known(uid)
+	if err != nil {
+		return err
 	}
-	for _, path := range []string{p.run, p.exit, p.bundle} {
+	if err := removeNamespaces(p); err != nil {
+		return err
+	}
+	mounts, err := filepath.Glob(p.memory("*"))
+	if err != nil {
+		return err
+	}
+	for _, at := range append(mounts, p.shm()) { // a removal would go into them
+		if err := unmount(at); err != nil {
+			return err
+		}
+	}
+	if err := rmCgroups(r.podCgroup(uid)); err != nil {
+		return err
+	}
+	paths := []string{p.run}
+	for _, name := range containers {
+		paths = append(paths, r.container(uid, name).exit)
+	}
+	for _, path := range append(paths, p.bundles) { // last: by them the containers are known
 		if err := os.RemoveAll(path); err != nil {
-			return fmt.Errorf("removing pod %s: %w", uid, err)
+			return err
 		}
 	}
 	return nil
 }
 
-// discard makes sure that no process, mount, cgroup or runc state of the pod is left.
-func (r *Runtime) discard(ctx context.Context, uid string) error {
-	p := r.paths(uid)
+// discard makes sure that no process, mount, cgroup or runc state of a container is left.
+func (r *Runtime) discard(ctx context.Context, uid, container string) error {
+	p, id := r.container(uid, container), containerID(uid, container)
 	conmon, _ := readPid(p.conmonPid())
-	if err := r.slay(ctx, uid); err != nil {
+	if err := slay(ctx, r.Freezer(uid, container)); err != nil {
 		return err
 	}
-	if ours(conmon, uid) { // it ends by itself once the container has, and writes the exit code
+	if ours(conmon, id) { // it ends by itself once the container has, and writes the exit code
 		limit, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := gone(limit, conmon)
 		cancel()
-		if err != nil && ctx.Err() == nil && ours(conmon, uid) {
+		if err != nil && ctx.Err() == nil && ours(conmon, id) {
 			_ = unix.Kill(conmon, unix.SIGKILL)
 			err = gone(ctx, conmon)
 		}
@@ -104,7 +209,7 @@ func (r *Runtime) discard(ctx context.Context, uid string) error {
 		return err
 	}
 	if _, err := os.Stat(p.runc); err == nil {
-		if err := r.run(ctx, "delete", "--force", uid); err != nil {
+		if err := r.run(ctx, "delete", "--force", id); err != nil {
 			if _, err := os.Stat(p.runcState()); err == nil {
 				return err
 			}
@@ -113,7 +218,7 @@ func (r *Runtime) discard(ctx context.Context, uid string) error {
 			return err
 		}
 	}
-	if err := r.removeCgroups(uid); err != nil {
+	if err := rmCgroups(r.cgroup(uid, container)); err != nil {
 		return err
 	}
 	for _, path := range []string{p.pid(), p.conmonPid(), p.runcLog()} {
@@ -124,10 +229,9 @@ func (r *Runtime) discard(ctx context.Context, uid string) error {
 	return nil
 }
 
-// slay kills whatever runs in the pod's cgroup until nothing does. The signal is sent before a frozen pod is thawed, so that
-// nothing of it runs again.
-func (r *Runtime) slay(ctx context.Context, uid string) error {
-	freezer := r.Freezer(uid)
+// slay kills whatever runs in a container's cgroup until nothing does. The signal is sent before a frozen container is thawed,
+// so that nothing of it runs again.
+func slay(ctx context.Context, freezer Freezer) error {
 	const rounds = 2000
 	for range rounds {
 		left, err := freezer.kill()
@@ -145,15 +249,15 @@ func (r *Runtime) slay(ctx context.Context, uid string) error {
 	return fmt.Errorf("its processes in %s don't die", freezer.Path())
 }
 
-// removeCgroups deletes the pod's cgroups that runc has not, in every hierarchy.
-func (r *Runtime) removeCgroups(uid string) error {
-	dirs := []string{filepath.Join(hierarchies, r.cgroup(uid))}
+// rmCgroups deletes a cgroup, where runc has not, in every hierarchy.
+func rmCgroups(cgroup string) error {
+	dirs := []string{filepath.Join(hierarchies, cgroup)}
 	entries, err := os.ReadDir(hierarchies)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		dirs = append(dirs, filepath.Join(hierarchies, e.Name(), r.cgroup(uid)))
+		dirs = append(dirs, filepath.Join(hierarchies, e.Name(), cgroup))
 	}
 	for _, dir := range dirs {
 		for deadline := time.Now().Add(time.Second); ; pause(time.Millisecond) {
@@ -170,13 +274,13 @@ func (r *Runtime) removeCgroups(uid string) error {
 	return nil
 }
 
-// ours tells whether that process is the pod's monitor, and not another that has got its id since.
-func ours(pid int, uid string) bool {
+// ours tells whether that process is the container's monitor, and not another that has got its id since.
+func ours(pid int, id string) bool {
 	if !alive(pid) {
 		return false
 	}
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return err == nil && strings.Contains(string(line), "\x00--cid\x00"+uid+"\x00")
+	return err == nil && strings.Contains(string(line), "\x00--cid\x00"+id+"\x00")
 }
 
 // gone waits for the end of a process that need not be a child of ours.

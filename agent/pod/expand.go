@@ -1,14 +1,17 @@
 package pod
 
-import "strings"
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // defaultPath is what container images without a PATH of their own get from Docker and containerd.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // arguments is what the container runs, and environment what it sees: Kubernetes' command, then args, with $(NAME)
 // replaced by the environment's values.
-func (m *Manifest) arguments() (args, environment []string) {
-	c := m.container()
+func (m *Manifest) arguments(c *corev1.Container) (args, environment []string) {
 	values := map[string]string{"PATH": defaultPath, "HOSTNAME": m.Hostname()}
 	order := []string{"PATH", "HOSTNAME"}
 	for _, v := range c.Env {

@@ -11,21 +11,24 @@ import (
 	"time"
 )
 
-// Logs writes what the pod has written on this node to its standard output and error, in the order in which it came. With
-// follow it goes on until the pod has ended or ctx ends, which is no error.
-func (r *Runtime) Logs(ctx context.Context, uid string, follow bool, w io.Writer) error {
-	if _, err := r.spec(uid); err != nil {
+// Logs writes what a container has written to its standard output and error, in the order in which it came, at every site: the
+// log moves with the pod. With follow it goes on until the container has ended or ctx ends, which is no error.
+func (r *Runtime) Logs(ctx context.Context, uid, container string, follow bool, w io.Writer) error {
+	s, err := r.spec(uid)
+	if err != nil {
 		return err
 	}
-	l := newLogReader(r.paths(uid).log(), w)
+	p := r.container(uid, container)
+	l := newLogReader(p.log(), w)
 	defer l.close()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		status, err := r.Status(uid) // before the read: what was written until then is not missed
-		ended := err != nil || status.Pid == 0 && !alive(r.monitorPid(uid))
+		status, err := r.containerStatus(s, container) // before the read: what was written until then is not missed
+		monitor, _ := readPid(p.conmonPid())
+		ended := err != nil || status.Pid == 0 && !alive(monitor)
 		if err := l.copy(); err != nil {
-			return fmt.Errorf("reading the log of pod %s: %w", uid, err)
+			return fmt.Errorf("reading the log of container %s: %w", container, err)
 		}
 		if !follow || ended || ctx.Err() != nil {
 			return l.flush()
@@ -35,11 +38,6 @@ func (r *Runtime) Logs(ctx context.Context, uid string, follow bool, w io.Writer
 		case <-tick.C:
 		}
 	}
-}
-
-func (r *Runtime) monitorPid(uid string) int {
-	pid, _ := readPid(r.paths(uid).conmonPid())
-	return pid
 }
 
 // logReader strips what conmon puts before each line: a time, the stream, and whether the line is complete (F) or to be
@@ -143,3 +141,7 @@ func (l *logReader) close() {
 		l.file = nil
 	}
 }
+
+// LogFile is where a container's log is, or will be: what has come of it from another site is to be put there before the
+// container is restored, and its monitor goes on at the end of it.
+func (r *Runtime) LogFile(uid, container string) string { return r.container(uid, container).log() }

@@ -100,7 +100,7 @@ func doomedAgent() int {
 	if err == nil {
 		var r *Runtime
 		if r, err = Open(testConfig()); err == nil {
-			err = errors.Join(r.Create(context.Background(), s), r.Start(context.Background(), s.UID))
+			err = errors.Join(r.Create(context.Background(), s), r.Start(context.Background(), s.UID, main))
 		}
 	}
 	fmt.Println("started", err)

@@ -110,11 +110,19 @@ func (e *ManifestError) validate(pod *corev1.Pod) {
 	default:
 		e.add("spec.restartPolicy", "%q is none of Always, OnFailure, Never", pod.Spec.RestartPolicy)
 	}
-	if len(pod.Spec.Containers) != 1 {
-		e.add("spec.containers", "exactly one container is supported, there are %d", len(pod.Spec.Containers))
+	if len(pod.Spec.Containers) == 0 {
+		e.add("spec.containers", "at least one is required")
 	}
-	for i := range pod.Spec.Containers {
-		e.validateContainer(fmt.Sprintf("spec.containers[%d]", i), &pod.Spec.Containers[i])
+	names := map[string]bool{}
+	for kind, list := range map[string][]corev1.Container{"initContainers": pod.Spec.InitContainers, "containers": pod.Spec.Containers} {
+		for i := range list {
+			at := fmt.Sprintf("spec.%s[%d]", kind, i)
+			e.validateContainer(at, &list[i])
+			if names[list[i].Name] {
+				e.add(at+".name", "%q is the name of another container too", list[i].Name)
+			}
+			names[list[i].Name] = true
+		}
 	}
 }
 
@@ -157,9 +165,6 @@ func (e *ManifestError) check(field string, wrong []string) {
 // Name is the pod's name.
 func (m *Manifest) Name() string { return m.pod.Name }
 
-// Image is the name of the container's image, as the manifest gives it.
-func (m *Manifest) Image() string { return m.container().Image }
-
 // NodeName is the node that the manifest asks for, or "".
 func (m *Manifest) NodeName() string { return m.pod.Spec.NodeName }
 
@@ -201,4 +206,33 @@ func (m *Manifest) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-func (m *Manifest) container() *corev1.Container { return &m.pod.Spec.Containers[0] }
+// Wanted is a container as the manifest asks for it.
+type Wanted struct {
+	Name       string
+	Init       bool   // runs once, to its end, before those that are not
+	Image      string // as the manifest names it
+	PullPolicy string // Always, IfNotPresent, Never, or "" for the default
+}
+
+// Containers are the pod's containers, the init containers first.
+func (m *Manifest) Containers() []Wanted {
+	var all []Wanted
+	for i, list := range [][]corev1.Container{m.pod.Spec.InitContainers, m.pod.Spec.Containers} {
+		for _, c := range list {
+			all = append(all, Wanted{Name: c.Name, Init: i == 0, Image: c.Image, PullPolicy: string(c.ImagePullPolicy)})
+		}
+	}
+	return all
+}
+
+// container finds one by its name, nil if there is none.
+func (m *Manifest) container(name string) *corev1.Container {
+	for _, list := range [][]corev1.Container{m.pod.Spec.InitContainers, m.pod.Spec.Containers} {
+		for i := range list {
+			if list[i].Name == name {
+				return &list[i]
+			}
+		}
+	}
+	return nil
+}

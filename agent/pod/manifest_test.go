@@ -60,14 +60,15 @@ status: {}
 	require.NoError(t, err)
 	require.Equal(t, "my.redis", m.Name())
 	require.Equal(t, "my-redis", m.Hostname())
-	require.Equal(t, "redis:7", m.Image())
+	require.Equal(t, "redis:7", m.Containers()[0].Image)
 	require.Equal(t, "ams", m.NodeName())
 	require.Equal(t, "OnFailure", m.RestartPolicy())
 	require.Equal(t, 7*time.Second, m.GracePeriod())
-	args, env := m.arguments()
+	main := &m.pod.Spec.Containers[0]
+	args, env := m.arguments(main)
 	require.Equal(t, []string{"sh", "-c", "exec redis-server --port 6379 $(NONE) $(PORT)"}, args)
 	require.Equal(t, []string{"PATH=" + defaultPath, "HOSTNAME=my-redis", "BASE=637", "PORT=6379"}, env)
-	res := m.resources()
+	res := resources(main)
 	require.EqualValues(t, 50_000, *res.CPU.Quota)
 	require.EqualValues(t, 100_000, *res.CPU.Period)
 	require.EqualValues(t, 256, *res.CPU.Shares)
@@ -80,11 +81,11 @@ func TestManifestDefaults(t *testing.T) {
 	require.Equal(t, "Always", m.RestartPolicy())
 	require.Equal(t, 30*time.Second, m.GracePeriod())
 	require.Equal(t, "redis", m.Hostname())
-	require.Nil(t, m.resources().Memory)
-	require.Nil(t, m.resources().CPU.Quota)
+	require.Nil(t, resources(&m.pod.Spec.Containers[0]).Memory)
+	require.Nil(t, resources(&m.pod.Spec.Containers[0]).CPU.Quota)
 	limited, err := ParseManifest([]byte(with("", "    resources: {limits: {cpu: 2}}\n")))
 	require.NoError(t, err)
-	require.EqualValues(t, 2048, *limited.resources().CPU.Shares, "requests default to the limits")
+	require.EqualValues(t, 2048, *resources(&limited.pod.Spec.Containers[0]).CPU.Shares, "requests default to the limits")
 }
 
 func TestManifestSurvivesJSON(t *testing.T) {
@@ -113,8 +114,8 @@ func TestManifestRefusals(t *testing.T) {
 			},
 		},
 		"a false that means something": {with("", "    securityContext: {allowPrivilegeEscalation: false}\n"), []string{"spec.containers[0].securityContext: not supported yet"}},
-		"two containers":               {minimal + "  - {name: b, image: b, command: [b]}\n", []string{"spec.containers: exactly one"}},
-		"no containers":                {"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}", []string{"spec.containers: exactly one"}},
+		"two containers of a name":     {minimal + "  - {name: redis, image: b, command: [b]}\n", []string{"spec.containers[1].name: "}},
+		"no containers":                {"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}", []string{"spec.containers: at least one"}},
 		"no command":                   {strings.Replace(minimal, "    command: [redis-server]\n", "", 1), []string{"spec.containers[0].command: required"}},
 		"no image":                     {strings.Replace(minimal, "    image: redis\n", "", 1), []string{"spec.containers[0].image: required"}},
 		"bad name":                     {strings.Replace(minimal, "{name: redis}", "{name: Re/dis}", 1), []string{"metadata.name: "}},
@@ -154,8 +155,11 @@ func FuzzParseManifest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		m.arguments()
-		m.resources()
+		for i := range m.pod.Spec.Containers {
+			m.arguments(&m.pod.Spec.Containers[i])
+			resources(&m.pod.Spec.Containers[i])
+		}
+		m.Needs()
 		require.NotEmpty(t, m.Name())
 		encoded, err := json.Marshal(m)
 		require.NoError(t, err)

@@ -13,18 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxLog is the size in bytes from which conmon begins a pod's log anew.
+// maxLog is the size in bytes from which conmon begins a container's log anew.
 const maxLog = 32 << 20
 
-// command is how conmon is called for a pod. It goes into the background by itself, starts the container (or restores it,
+// command is how conmon is called for a container. It goes into the background by itself, starts the container (or restores it,
 // with --restore) and stays until that ends; then it writes the exit code.
 //
 // It gets no pipe to the agent (_OCI_SYNCPIPE): conmon exits when it can't write to it, and the pod would lose whoever
 // reads its output if the agent died at that moment. The pid file tells the same.
-func (r *Runtime) command(uid, name string) []string {
-	p := r.paths(uid)
+func (r *Runtime) command(s Spec, container string) []string {
+	p, id := r.container(s.UID, container), containerID(s.UID, container)
 	return []string{
-		r.conmon, "--cid", uid, "--cuuid", uid, "--name", name,
+		r.conmon, "--cid", id, "--cuuid", id, "--name", s.Name + "." + container,
 		"--runtime", r.runc, "--runtime-arg=--root", "--runtime-arg=" + r.runcRoot(), "--runtime-arg=--log", "--runtime-arg=" + p.runcLog(),
 		"--runtime-arg=--log-format", "--runtime-arg=json",
 		"--bundle", p.bundle, "--container-pidfile", p.pid(), "--conmon-pidfile", p.conmonPid(),
@@ -33,13 +33,9 @@ func (r *Runtime) command(uid, name string) []string {
 }
 
 // monitor starts conmon and waits until it has created the container.
-func (r *Runtime) monitor(ctx context.Context, uid string) error {
-	s, err := r.spec(uid)
-	if err != nil {
-		return err
-	}
-	p := r.paths(uid)
-	args := r.command(uid, s.Name)
+func (r *Runtime) monitor(ctx context.Context, s Spec, container string) error {
+	p := r.container(s.UID, container)
+	args := r.command(s, container)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = environment()
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
@@ -56,19 +52,19 @@ func (r *Runtime) monitor(ctx context.Context, uid string) error {
 			if pid, _ := readPid(p.pid()); pid > 0 { // the container has ended already
 				return nil
 			}
-			return errors.New(r.runcError(uid))
+			return errors.New(runcError(p))
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), r.discard(context.WithoutCancel(ctx), uid))
+			return errors.Join(ctx.Err(), r.discard(context.WithoutCancel(ctx), s.UID, container))
 		case <-tick.C:
 		}
 	}
 }
 
 // runcError is the last thing that runc complained of.
-func (r *Runtime) runcError(uid string) string {
-	data, err := os.ReadFile(r.paths(uid).runcLog())
+func runcError(p containerPaths) string {
+	data, err := os.ReadFile(p.runcLog())
 	if err != nil {
 		return "runc failed and left no log"
 	}
@@ -80,7 +76,7 @@ func (r *Runtime) runcError(uid string) string {
 		}
 	}
 	if reason == "" {
-		return "runc failed without a reason; its log is " + r.paths(uid).runcLog()
+		return "runc failed without a reason; its log is " + p.runcLog()
 	}
 	return reason
 }

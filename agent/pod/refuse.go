@@ -31,7 +31,7 @@ func supported() *field {
 		"apiVersion": anything, "kind": anything,
 		"metadata": {members: map[string]*field{"name": anything, "labels": anything, "annotations": anything}},
 		"spec": {members: map[string]*field{
-			"containers": {items: container}, "restartPolicy": anything, "hostname": anything,
+			"containers": {items: container}, "initContainers": {items: container}, "restartPolicy": anything, "hostname": anything,
 			"terminationGracePeriodSeconds": anything, "nodeName": anything,
 			"hostNetwork": off, "hostPID": off, "hostIPC": off, "shareProcessNamespace": off,
 			"automountServiceAccountToken": off, "enableServiceLinks": off,

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -43,12 +42,13 @@ type Runtime struct {
 
 // Spec is a pod to be run here.
 type Spec struct {
-	UID      string    // the container's id: letters, digits, - and _
-	Name     string    // the pod's name
-	Manifest *Manifest // what it runs
-	Root     string    // its root file system, mounted and writable
-	NetNS    string    // its network namespace, as a file
-	Hostname string    // the manifest's when empty
+	UID        string // names the pod on this node: letters, digits, - and _
+	Name       string // the pod's name
+	Manifest   *Manifest
+	NetNS      string            // its network namespace, as a file
+	Hostname   string            // the manifest's when empty
+	Containers []Container       // the manifest's, with what they are here; init containers first
+	Volumes    map[string]string // directories on this host of volumes on disk, by their names in the pod
 }
 
 // Open finds the runtime's programs and makes its directories. Pods that run already are left alone.
@@ -79,58 +79,108 @@ func (r *Runtime) bundles() string  { return filepath.Join(r.config.StateDir, "p
 func (r *Runtime) exits() string    { return filepath.Join(r.config.StateDir, "exits") }
 func (r *Runtime) runcRoot() string { return filepath.Join(r.config.RunDir, "runc") }
 
-func (r *Runtime) cgroup(uid string) string { return filepath.Join(r.config.CgroupParent, uid) }
-
-// paths are the places of one pod.
-type paths struct{ bundle, run, exit, runc string }
-
-func (r *Runtime) paths(uid string) paths {
-	return paths{
-		bundle: filepath.Join(r.bundles(), uid),
-		run:    filepath.Join(r.config.RunDir, "pods", uid),
-		exit:   filepath.Join(r.exits(), uid),
-		runc:   filepath.Join(r.runcRoot(), uid),
-	}
-}
-
-func (p paths) spec() string       { return filepath.Join(p.bundle, "spec.json") }
-func (p paths) config() string     { return filepath.Join(p.bundle, "config.json") }
-func (p paths) log() string        { return filepath.Join(p.bundle, "log") }
-func (p paths) gate() string       { return filepath.Join(p.bundle, "gate.sh") }
-func (p paths) criuConfig() string { return filepath.Join(p.run, "criu.conf") }
-func (p paths) pid() string        { return filepath.Join(p.run, "pid") }
-func (p paths) conmonPid() string  { return filepath.Join(p.run, "conmon.pid") }
-func (p paths) runcLog() string    { return filepath.Join(p.run, "runc.log") }
-func (p paths) shm() string        { return filepath.Join(p.run, "shm") }
-func (p paths) runcState() string  { return filepath.Join(p.runc, "state.json") }
-func (p paths) criuRoot() string   { return filepath.Join(p.runc, "criu-root") }
-
-// Create writes the pod's bundle and makes what its container needs; nothing runs yet. Done again it replaces the bundle.
+// Create writes the bundles of the pod's containers and makes what they share; nothing runs yet. Done again it replaces the
+// bundles.
 func (r *Runtime) Create(_ context.Context, s Spec) error {
-	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`).MatchString(s.UID) {
-		return fmt.Errorf("creating pod %s: %q can't be a container's id", s.Name, s.UID)
-	}
 	if s.Hostname == "" {
 		s.Hostname = s.Manifest.Hostname()
 	}
-	p := r.paths(s.UID)
-	for _, dir := range []string{p.bundle, p.run, p.shm()} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("creating pod %s: %w", s.Name, err)
+	if err := r.create(s); err != nil {
+		return fmt.Errorf("creating pod %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+func (r *Runtime) create(s Spec) error {
+	for _, c := range s.Containers {
+		if id := containerID(s.UID, c.Name); !validID.MatchString(id) || strings.Contains(s.UID, ".") {
+			return fmt.Errorf("%q can't be a container's id", id)
 		}
 	}
-	mounted, err := isMount(p.shm())
-	if err == nil && !mounted {
-		err = unix.Mount("shm", p.shm(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, fmt.Sprintf("mode=1777,size=%d", shmSize))
+	p := r.pod(s.UID)
+	for _, dir := range []string{p.bundles, p.run} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
 	}
+	if err := makeNamespaces(p, s.Hostname); err != nil {
+		return err
+	}
+	if err := r.makeMemory(s); err != nil {
+		return err
+	}
+	for _, c := range s.Containers {
+		at := r.container(s.UID, c.Name)
+		for _, dir := range []string{at.bundle, at.run} {
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return err
+			}
+		}
+		bundle, err := r.bundle(s, c)
+		if err != nil {
+			return fmt.Errorf("container %s: %w", c.Name, err)
+		}
+		if err := writeJSON(at.config(), bundle); err != nil {
+			return err
+		}
+	}
+	return writeJSON(p.spec(), s) // last: with it the pod exists
+}
+
+// makeMemory mounts what the pod shares in memory: /dev/shm and its volumes of that kind.
+func (r *Runtime) makeMemory(s Spec) error {
+	p := r.pod(s.UID)
+	if err := mountTmpfs(p.shm(), shmSize, unix.MS_NOEXEC); err != nil {
+		return fmt.Errorf("making its shared memory: %w", err)
+	}
+	for _, v := range s.Manifest.Volumes() {
+		if v.Kind != MemoryVolume {
+			continue
+		}
+		if err := mountTmpfs(p.memory(v.Name), v.Size, 0); err != nil {
+			return fmt.Errorf("making volume %s: %w", v.Name, err)
+		}
+	}
+	return nil
+}
+
+// mountTmpfs mounts a tmpfs of that many bytes, 0 for no bound of its own, unless one is there.
+func mountTmpfs(dir string, size int64, flags uintptr) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if mounted, err := isMount(dir); err != nil || mounted {
+		return err
+	}
+	options := "mode=1777"
+	if size > 0 {
+		options += fmt.Sprintf(",size=%d", size)
+	}
+	return unix.Mount("tmpfs", dir, "tmpfs", flags|unix.MS_NOSUID|unix.MS_NODEV, options)
+}
+
+// Ready says whether the pod was created since this host's last boot: what it has in memory is there.
+func (r *Runtime) Ready(uid string) bool {
+	if _, err := r.spec(uid); err != nil {
+		return false
+	}
+	mounted, err := isMount(r.pod(uid).namespace("ipc"))
+	return err == nil && mounted
+}
+
+// Reset forgets that the pod's containers have run: all of them begin anew, the init containers too.
+func (r *Runtime) Reset(ctx context.Context, uid string) error {
+	s, err := r.spec(uid)
 	if err != nil {
-		return fmt.Errorf("creating the shared memory of pod %s: %w", s.Name, err)
+		return err
 	}
-	if err := writeJSON(p.config(), r.bundle(s)); err != nil {
-		return fmt.Errorf("creating pod %s: %w", s.Name, err)
+	if err := r.Kill(ctx, uid); err != nil {
+		return err
 	}
-	if err := writeJSON(p.spec(), s); err != nil { // last: with it the pod exists
-		return fmt.Errorf("creating pod %s: %w", s.Name, err)
+	for _, c := range s.Containers {
+		if err := os.RemoveAll(r.container(uid, c.Name).exit); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -138,7 +188,7 @@ func (r *Runtime) Create(_ context.Context, s Spec) error {
 // spec reads what Create was given.
 func (r *Runtime) spec(uid string) (Spec, error) {
 	var s Spec
-	data, err := os.ReadFile(r.paths(uid).spec())
+	data, err := os.ReadFile(r.pod(uid).spec())
 	if errors.Is(err, os.ErrNotExist) {
 		return s, fmt.Errorf("%w: %s", ErrNotFound, uid)
 	}
@@ -151,27 +201,45 @@ func (r *Runtime) spec(uid string) (Spec, error) {
 	return s, nil
 }
 
-// Start runs the pod from its beginning and returns when its first process runs. A pod that has ended may be started again;
-// one that runs is left alone.
-func (r *Runtime) Start(ctx context.Context, uid string) error {
-	status, err := r.Status(uid)
+// Start runs a container of the pod from its beginning and returns when its first process runs. One that has ended may be
+// started again; one that runs is left alone.
+func (r *Runtime) Start(ctx context.Context, uid, container string) error {
+	if err := r.start(ctx, uid, container); err != nil {
+		return fmt.Errorf("starting container %s: %w", container, err)
+	}
+	return nil
+}
+
+func (r *Runtime) start(ctx context.Context, uid, container string) error {
+	s, err := r.spec(uid)
 	if err != nil {
 		return err
 	}
-	if status.Phase == Running || status.Phase == Frozen {
+	if s.container(container).Name == "" {
+		return fmt.Errorf("%w: pod %s has no such container", ErrNotFound, s.Name)
+	}
+	status, err := r.containerStatus(s, container)
+	if err != nil {
+		return err
+	}
+	if status.Pid != 0 {
 		return nil
 	}
-	if err := r.discard(ctx, uid); err != nil {
-		return fmt.Errorf("starting pod %s: %w", status.Name, err)
+	if err := r.discard(ctx, uid, container); err != nil {
+		return err
 	}
-	if err := os.Remove(r.paths(uid).exit); err != nil && !errors.Is(err, os.ErrNotExist) { // of an earlier run
-		return fmt.Errorf("starting pod %s: %w", status.Name, err)
+	p := r.container(uid, container)
+	if err := os.Remove(p.exit); err != nil && !errors.Is(err, os.ErrNotExist) { // of an earlier run
+		return err
 	}
-	if err := r.monitor(ctx, uid); err != nil {
-		return fmt.Errorf("starting pod %s: %w", status.Name, err)
+	if err := writeJSON(p.starts(), status.Starts+1); err != nil {
+		return err
 	}
-	if err := r.run(ctx, "start", uid); err != nil {
-		return errors.Join(fmt.Errorf("starting pod %s: %w", status.Name, err), r.discard(ctx, uid))
+	if err := r.monitor(ctx, s, container); err != nil {
+		return err
+	}
+	if err := r.run(ctx, "start", containerID(uid, container)); err != nil {
+		return errors.Join(err, r.discard(ctx, uid, container))
 	}
 	return nil
 }

@@ -18,6 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// main is the name of a test pod's only container.
+const main = "main"
+
 const uid = "drover-pod-test"
 
 func testConfig() Config {
@@ -67,13 +70,13 @@ spec:
     env: [{name: GREETING, value: hello}]
 %s`, quoted, more)))
 	require.NoError(t, err)
-	return Spec{UID: uid, Name: "tester", Manifest: m, Root: root, NetNS: "/run/netns/drover-pod-test"}
+	return Spec{UID: uid, Name: "tester", Manifest: m, NetNS: "/run/netns/drover-pod-test", Containers: []Container{{Name: main, Root: root}}}
 }
 
 func start(t *testing.T, r *Runtime, s Spec) {
 	t.Helper()
 	require.NoError(t, r.Create(limited(t), s))
-	require.NoError(t, r.Start(limited(t), s.UID))
+	require.NoError(t, r.Start(limited(t), s.UID, main))
 }
 
 func limited(t *testing.T) context.Context {
@@ -91,14 +94,14 @@ func shell(t *testing.T, format string, args ...any) string {
 }
 
 // ended follows the pod's log until its end.
-func ended(t *testing.T, r *Runtime) (log string, s Status) {
+func ended(t *testing.T, r *Runtime) (log string, s ContainerStatus) {
 	t.Helper()
 	var out bytes.Buffer
-	require.NoError(t, r.Logs(limited(t), uid, true, &out))
-	s, err := r.Status(uid)
+	require.NoError(t, r.Logs(limited(t), uid, main, true, &out))
+	status, err := r.Status(uid)
 	require.NoError(t, err)
-	require.Equal(t, Exited, s.Phase)
-	return out.String(), s
+	require.Equal(t, Exited, status.Phase)
+	return out.String(), status.Containers[0]
 }
 
 // logged waits for a text in the pod's log.
@@ -106,7 +109,7 @@ func logged(t *testing.T, r *Runtime, text string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		var out bytes.Buffer
-		require.NoError(t, r.Logs(limited(t), uid, false, &out))
+		require.NoError(t, r.Logs(limited(t), uid, main, false, &out))
 		return strings.Contains(out.String(), text)
 	}, 10*time.Second, 2*time.Millisecond, text)
 }
@@ -126,7 +129,7 @@ exit 3`)
 	require.NoError(t, err)
 	require.Equal(t, Created, status.Phase)
 	for range 2 { // a pod that has ended can be started again
-		require.NoError(t, r.Start(limited(t), uid))
+		require.NoError(t, r.Start(limited(t), uid, main))
 		log, status := ended(t, r)
 		require.Equal(t, 3, status.ExitCode)
 		require.WithinDuration(t, time.Now(), status.Exited, 20*time.Second)
@@ -138,9 +141,9 @@ exit 3`)
 
 func TestLimitsReachTheCgroup(t *testing.T) {
 	r, s := newRuntime(t, "")
-	s = spec(t, s.Root, "sleep 100", "    resources: {limits: {cpu: 500m, memory: 64Mi}}\n")
+	s = spec(t, s.Containers[0].Root, "sleep 100", "    resources: {limits: {cpu: 500m, memory: 64Mi}}\n")
 	start(t, r, s)
-	limits := shell(t, `cd /sys/fs/cgroup; cat memory%[1]s/memory.limit_in_bytes cpu%[1]s/cpu.cfs_quota_us cpu%[1]s/cpu.shares 2>/dev/null || cat ./%[1]s/memory.max ./%[1]s/cpu.max`, r.cgroup(uid))
+	limits := shell(t, `cd /sys/fs/cgroup; cat memory%[1]s/memory.limit_in_bytes cpu%[1]s/cpu.cfs_quota_us cpu%[1]s/cpu.shares 2>/dev/null || cat ./%[1]s/memory.max ./%[1]s/cpu.max`, r.cgroup(uid, main))
 	require.Contains(t, limits, "67108864")
 	require.Contains(t, limits, "50000")
 }
@@ -149,31 +152,31 @@ func TestStopIsPoliteThenFirm(t *testing.T) {
 	r, s := newRuntime(t, `trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done`)
 	start(t, r, s)
 	logged(t, r, "up")
-	require.NoError(t, r.Stop(limited(t), uid))
+	require.NoError(t, r.Stop(limited(t), uid, -1))
 	_, status := ended(t, r)
 	require.Equal(t, 5, status.ExitCode)
 
-	s = spec(t, s.Root, `trap '' TERM; echo deaf; while :; do sleep 0.01; done`, "")
+	s = spec(t, s.Containers[0].Root, `trap '' TERM; echo deaf; while :; do sleep 0.01; done`, "")
 	start(t, r, s)
 	logged(t, r, "deaf") // after what the first run had logged
 	began := time.Now()
-	require.NoError(t, r.Stop(limited(t), uid))
+	require.NoError(t, r.Stop(limited(t), uid, -1))
 	require.InDelta(t, 2, time.Since(began).Seconds(), 1)
 	_, status = ended(t, r)
 	require.Equal(t, 137, status.ExitCode)
-	require.NoError(t, r.Stop(limited(t), uid), "a second time")
+	require.NoError(t, r.Stop(limited(t), uid, -1), "a second time")
 }
 
 func TestFrozenPodDiesWithoutRunning(t *testing.T) {
 	r, s := newRuntime(t, `echo up; i=0; while :; do i=$((i+1)); echo $i > /dev/shm/count; done`)
 	count := func() string {
-		data, err := os.ReadFile(filepath.Join(r.paths(uid).shm(), "count"))
+		data, err := os.ReadFile(filepath.Join(r.pod(uid).shm(), "count"))
 		require.NoError(t, err)
 		return string(data)
 	}
 	start(t, r, s)
 	logged(t, r, "up")
-	require.Eventually(t, func() bool { _, err := os.Stat(filepath.Join(r.paths(uid).shm(), "count")); return err == nil }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { _, err := os.Stat(filepath.Join(r.pod(uid).shm(), "count")); return err == nil }, 5*time.Second, time.Millisecond)
 	for range 20 {
 		require.NoError(t, r.Freeze(limited(t), uid))
 		require.NoError(t, r.Freeze(limited(t), uid), "a second time")
@@ -191,8 +194,8 @@ func TestFrozenPodDiesWithoutRunning(t *testing.T) {
 	require.Equal(t, before, count(), "it ran after it was frozen")
 	_, status := ended(t, r)
 	require.Equal(t, 137, status.ExitCode)
-	require.NoFileExists(t, r.paths(uid).runc)
-	require.NoDirExists(t, r.Freezer(uid).Path())
+	require.NoFileExists(t, r.container(uid, main).runc)
+	require.NoDirExists(t, r.Freezer(uid, main).Path())
 }
 
 func TestPodOutlivesItsAgent(t *testing.T) {
@@ -222,15 +225,15 @@ func TestPodOutlivesItsAgent(t *testing.T) {
 	require.Equal(t, Running, all[0].Phase)
 	require.Equal(t, "tester", all[0].Name)
 	var before bytes.Buffer
-	require.NoError(t, r.Logs(limited(t), uid, false, &before))
+	require.NoError(t, r.Logs(limited(t), uid, main, false, &before))
 	ticks := strings.Count(before.String(), "tick")
 	logged(t, r, fmt.Sprintf("tick %d\n", ticks+10))
-	for _, pid := range []int{r.monitorPid(uid), all[0].Pid} {
+	for _, pid := range []int{monitorPid(t, r), all[0].Containers[0].Pid} {
 		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 		require.NoError(t, err)
 		require.NotContains(t, string(environ), "NOTIFY_SOCKET")
 	}
-	score, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", all[0].Pid))
+	score, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", all[0].Containers[0].Pid))
 	require.NoError(t, err)
 	require.Equal(t, "0\n", string(score))
 	require.NoError(t, r.Kill(limited(t), uid))
@@ -244,15 +247,15 @@ func TestPodThatCannotStartSaysWhyAndLeavesNothing(t *testing.T) {
 	m.pod.Spec.Containers[0].Command = []string{"no-such-program"}
 	s.Manifest = &m
 	require.NoError(t, r.Create(limited(t), s))
-	err := r.Start(limited(t), uid)
+	err := r.Start(limited(t), uid, main)
 	require.ErrorContains(t, err, "no-such-program")
 	require.NoError(t, r.Kill(limited(t), uid))
-	require.NoDirExists(t, r.Freezer(uid).Path())
-	require.NoDirExists(t, r.paths(uid).runc)
+	require.NoDirExists(t, r.Freezer(uid, main).Path())
+	require.NoDirExists(t, r.container(uid, main).runc)
 
 	s.NetNS = "/run/netns/none"
 	require.NoError(t, r.Create(limited(t), s))
-	require.Error(t, r.Start(limited(t), uid))
+	require.Error(t, r.Start(limited(t), uid, main))
 	s.UID = "../evil"
 	require.ErrorContains(t, r.Create(limited(t), s), "can't be a container's id")
 }
@@ -260,7 +263,7 @@ func TestPodThatCannotStartSaysWhyAndLeavesNothing(t *testing.T) {
 func TestPodWithoutItsMonitorIsFoundAndKilled(t *testing.T) {
 	r, s := newRuntime(t, `trap '' PIPE; while :; do sleep 0.05; done`)
 	start(t, r, s)
-	shell(t, "kill -9 %d", r.monitorPid(uid))
+	shell(t, "kill -9 %d", monitorPid(t, r))
 	status, err := r.Status(uid)
 	require.NoError(t, err)
 	require.Equal(t, Running, status.Phase)
@@ -268,7 +271,7 @@ func TestPodWithoutItsMonitorIsFoundAndKilled(t *testing.T) {
 	status, err = r.Status(uid)
 	require.NoError(t, err)
 	require.Equal(t, Exited, status.Phase)
-	require.Equal(t, 137, status.ExitCode)
+	require.Equal(t, 137, status.Containers[0].ExitCode)
 }
 
 func TestCheckpointAndRestoreSayWhatIsNeeded(t *testing.T) {
@@ -276,23 +279,32 @@ func TestCheckpointAndRestoreSayWhatIsNeeded(t *testing.T) {
 	require.NoError(t, r.Create(limited(t), s))
 	_, err := r.Checkpoint(uid)
 	require.Error(t, err, "it doesn't run")
-	require.NoError(t, r.Start(limited(t), uid))
+	require.NoError(t, r.Start(limited(t), uid, main))
 	c, err := r.Checkpoint(uid)
 	require.NoError(t, err)
-	require.Equal(t, s.Root, c.Root)
-	require.Len(t, c.Descriptors, 3)
-	require.Contains(t, c.Descriptors[1], "pipe:")
+	require.Len(t, c.Containers, 1)
+	one := c.Containers[0]
+	require.Equal(t, s.Containers[0].Root, one.Root)
+	require.Len(t, one.Descriptors, 3)
+	require.Contains(t, one.Descriptors[1], "pipe:")
 	for _, path := range maskedFiles() {
 		if _, err := os.Stat(path); err == nil {
-			require.Equal(t, "/dev/null", c.External[path])
+			require.Equal(t, "/dev/null", one.External[path])
 		}
 	}
-	require.DirExists(t, c.Tmpfs["/dev/shm"])
-	require.DirExists(t, c.Freezer.Path())
-	_, err = r.Restore(limited(t), s)
+	require.DirExists(t, c.Memory["/dev/shm"])
+	require.DirExists(t, one.Freezer.Path())
+	_, err = r.Restore(limited(t), s, c.Record)
 	require.ErrorContains(t, err, "runs here already")
 	require.NoError(t, r.Kill(limited(t), uid))
-	restore, err := r.Restore(limited(t), s)
+	restore, err := r.Restore(limited(t), s, c.Record)
 	require.NoError(t, err)
-	require.Contains(t, restore.Command, uid)
+	require.Contains(t, restore.Containers[0].Command, containerID(uid, main))
+}
+
+func monitorPid(t *testing.T, r *Runtime) int {
+	t.Helper()
+	pid, err := readPid(r.container(uid, main).conmonPid())
+	require.NoError(t, err)
+	return pid
 }

@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// Phase is what a pod does at the moment.
+// Phase is what a container, or a pod as a whole, does at the moment.
 type Phase string
 
-// The phases of a pod.
+// The phases of a container. A pod is Running or Frozen as soon as one of its containers has a process, and Exited when all
+// of them have ended but those that never began; otherwise it is Created.
 const (
 	Created Phase = "Created" // it has a bundle and was never started, or its host has been rebooted since
 	Running Phase = "Running"
@@ -22,11 +23,31 @@ const (
 
 // Status is what a pod does at the moment.
 type Status struct {
-	UID, Name string
-	Phase     Phase
-	Pid       int       // of its first process, as the host sees it; 0 unless it runs or is frozen
-	ExitCode  int       // when Exited; 128 + n after signal n; -1 if nobody saw it end
-	Exited    time.Time // when Exited
+	UID, Name  string
+	Phase      Phase
+	Containers []ContainerStatus // in the order of its Spec
+}
+
+// Live are the containers that have a process.
+func (s Status) Live() []ContainerStatus {
+	var live []ContainerStatus
+	for _, c := range s.Containers {
+		if c.Pid != 0 {
+			live = append(live, c)
+		}
+	}
+	return live
+}
+
+// ContainerStatus is what a container does at the moment.
+type ContainerStatus struct {
+	Name     string
+	Init     bool
+	Phase    Phase
+	Pid      int       // of its first process, as the host sees it; 0 unless it runs or is frozen
+	ExitCode int       // when Exited; 128 + n after signal n; -1 if nobody saw it end
+	Exited   time.Time // when Exited
+	Starts   int       // how often it was started, at every site
 }
 
 // containerState is the part of runc's state.json that is read here: libcontainer/container.go and container_linux.go in
@@ -37,14 +58,14 @@ type containerState struct {
 	Descriptors []string `json:"external_descriptors"`
 }
 
-func (r *Runtime) containerState(uid string) (containerState, error) {
+func (p containerPaths) state() (containerState, error) {
 	var state containerState
-	data, err := os.ReadFile(r.paths(uid).runcState())
+	data, err := os.ReadFile(p.runcState())
 	if err == nil {
 		err = json.Unmarshal(data, &state)
 	}
 	if err != nil {
-		return state, fmt.Errorf("reading runc's state of pod %s: %w", uid, err)
+		return state, fmt.Errorf("reading runc's state: %w", err)
 	}
 	return state, nil
 }
@@ -55,20 +76,58 @@ func (r *Runtime) Status(uid string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	status := Status{UID: uid, Name: s.Name, Phase: Created}
-	state, err := r.containerState(uid)
+	status := Status{UID: uid, Name: s.Name}
+	for _, c := range s.Containers {
+		one, err := r.containerStatus(s, c.Name)
+		if err != nil {
+			return Status{}, fmt.Errorf("pod %s: container %s: %w", s.Name, c.Name, err)
+		}
+		status.Containers = append(status.Containers, one)
+	}
+	status.Phase = phase(status.Containers)
+	return status, nil
+}
+
+// phase is that of the pod.
+func phase(containers []ContainerStatus) Phase {
+	count := map[Phase]int{}
+	for _, c := range containers {
+		count[c.Phase]++
+	}
+	switch {
+	case count[Running] > 0:
+		return Running
+	case count[Frozen] > 0:
+		return Frozen
+	case count[Exited] > 0:
+		return Exited
+	}
+	return Created
+}
+
+func (r *Runtime) containerStatus(s Spec, name string) (ContainerStatus, error) {
+	status := ContainerStatus{Name: name, Phase: Created}
+	for _, c := range s.Containers {
+		if c.Name == name {
+			status.Init = c.Init
+		}
+	}
+	p := r.container(s.UID, name)
+	if data, err := os.ReadFile(p.starts()); err == nil {
+		_, _ = fmt.Sscan(string(data), &status.Starts) // a broken file counts as none
+	}
+	state, err := p.state()
 	if err == nil {
 		if start, ok := startTime(state.Pid); ok && start == state.Start {
 			status.Phase, status.Pid = Running, state.Pid
-			if frozen, err := r.Freezer(uid).Frozen(); err == nil && frozen {
+			if frozen, err := r.Freezer(s.UID, name).Frozen(); err == nil && frozen {
 				status.Phase = Frozen
 			}
 			return status, nil
 		}
 	} else if !errors.Is(err, os.ErrNotExist) {
-		return Status{}, err
+		return status, err
 	}
-	p := r.paths(uid)
 	if code, err := os.ReadFile(p.exit); err == nil {
 		status.Phase = Exited
 		if _, err := fmt.Sscan(strings.TrimSpace(string(code)), &status.ExitCode); err != nil {

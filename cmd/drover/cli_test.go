@@ -64,12 +64,17 @@ func golden(t *testing.T, name, got string) {
 func fake() *apitest.Backend {
 	report := aReport()
 	redis := api.Pod{
-		Name: "redis", UID: "0b5e", Image: "redis:7", ImageDigest: "sha256:0123456789abcdef", Address: "10.88.0.2", Node: "ams", Site: "amsterdam",
-		Epoch: 3, Phase: api.PodRunning, Created: apitest.Created, PID: 4711, Manifest: []byte(`{"kind":"Pod"}`),
+		Name: "redis", UID: "0b5e", Address: "10.88.0.2", Node: "ams", Site: "amsterdam",
+		Epoch: 3, Phase: api.PodRunning, Created: apitest.Created, Manifest: []byte(`{"kind":"Pod"}`),
+		Containers: []api.Container{{Name: "main", Image: "redis:7", Layers: []string{"sha256:0123456789abcdef"}, State: "Running", PID: 4711}},
 	}
 	job := api.Pod{
-		Name: "job", UID: "0b5f", Image: "job:1", ImageDigest: "sha256:fedc", Address: "10.88.0.3", Node: "ams", Site: "amsterdam", Epoch: 1,
-		Phase: api.PodFailed, ExitCode: 137, Reason: "killed by signal 9", Created: apitest.Created.Add(2*time.Hour + 59*time.Minute), Manifest: []byte(`{}`),
+		Name: "job", UID: "0b5f", Address: "10.88.0.3", Node: "ams", Site: "amsterdam", Epoch: 1,
+		Phase: api.PodFailed, Reason: "container work ended with code 137", Created: apitest.Created.Add(2*time.Hour + 59*time.Minute), Manifest: []byte(`{}`),
+		Containers: []api.Container{
+			{Name: "prepare", Init: true, Image: "job:1", State: "Exited"},
+			{Name: "work", Image: "job:1", State: "Exited", ExitCode: 137, Restarts: 2},
+		},
 	}
 	return &apitest.Backend{
 		Node: "ams",

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -92,19 +93,50 @@ func (c *cli) podList() *cobra.Command {
 }
 
 func (c *cli) podTable(w io.Writer, pods []api.Pod) error {
-	headings := []string{"NAME", "STATUS", "NODE", "ADDRESS", "AGE"}
+	headings := []string{"NAME", "READY", "STATUS", "RESTARTS", "AGE", "NODE", "ADDRESS"}
 	if c.wide() {
-		headings = append(headings, "SITE", "EPOCH", "IMAGE", "UID", "REASON")
+		headings = append(headings, "SITE", "EPOCH", "IMAGES", "UID", "REASON")
 	}
 	var rows [][]string
 	for _, p := range pods {
-		row := []string{p.Name, string(p.Phase), p.Node, p.Address, age(c.now(), p.Created)}
+		ready, restarts := containerCounts(p)
+		row := []string{p.Name, ready, string(p.Phase), restarts, age(c.now(), p.Created), p.Node, p.Address}
 		if c.wide() {
-			row = append(row, p.Site, fmt.Sprint(p.Epoch), p.Image, p.UID, p.Reason)
+			row = append(row, p.Site, fmt.Sprint(p.Epoch), strings.Join(imagesOf(p), ","), p.UID, p.Reason)
 		}
 		rows = append(rows, row)
 	}
 	return table(w, headings, rows)
+}
+
+// containerCounts are how many of a pod's containers run, of how many, and how often any was started again.
+func containerCounts(p api.Pod) (ready, restarts string) {
+	run, all, again := 0, 0, 0
+	for _, c := range p.Containers {
+		again += c.Restarts
+		if c.Init {
+			continue
+		}
+		all++
+		if c.PID != 0 {
+			run++
+		}
+	}
+	if p.Phase == api.PodUnknown {
+		return "", ""
+	}
+	return fmt.Sprintf("%d/%d", run, all), fmt.Sprint(again)
+}
+
+// imagesOf names the images of a pod's containers.
+func imagesOf(p api.Pod) []string {
+	var names []string
+	for _, c := range p.Containers {
+		if !slices.Contains(names, c.Image) {
+			names = append(names, c.Image)
+		}
+	}
+	return names
 }
 
 func (c *cli) podGet() *cobra.Command {
@@ -130,22 +162,34 @@ func (c *cli) podGet() *cobra.Command {
 }
 
 func (c *cli) describePod(w io.Writer, p api.Pod) error {
-	pid, ended := "", ""
-	if p.PID != 0 {
-		pid = fmt.Sprint(p.PID)
-	}
-	if p.Phase == api.PodFailed || p.Phase == api.PodSucceeded {
-		ended = fmt.Sprint(p.ExitCode)
-	}
 	created := ""
 	if !p.Created.IsZero() {
 		created = fmt.Sprintf("%s (%s ago)", p.Created.UTC().Format("2006-01-02 15:04:05 MST"), age(c.now(), p.Created))
 	}
-	return fields(w, [][2]string{
-		{"Name", p.Name}, {"UID", p.UID}, {"Status", string(p.Phase)}, {"Reason", p.Reason}, {"Exit code", ended},
+	err := fields(w, [][2]string{
+		{"Name", p.Name}, {"UID", p.UID}, {"Status", string(p.Phase)}, {"Reason", p.Reason},
 		{"Node", fmt.Sprintf("%s (%s)", p.Node, p.Site)}, {"Address", p.Address}, {"Epoch", fmt.Sprint(p.Epoch)},
-		{"Migration", p.Migration}, {"Image", p.Image}, {"Digest", p.ImageDigest}, {"PID", pid}, {"Created", created},
+		{"Migration", p.Migration}, {"Created", created},
 	}...)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	var rows [][]string
+	for _, one := range p.Containers {
+		name, pid, code := one.Name, "", ""
+		if one.Init {
+			name += " (init)"
+		}
+		if one.PID != 0 {
+			pid = fmt.Sprint(one.PID)
+		}
+		if one.State == "Exited" {
+			code = fmt.Sprint(one.ExitCode)
+		}
+		rows = append(rows, []string{name, one.State, code, fmt.Sprint(one.Restarts), pid, one.Image})
+	}
+	return table(w, []string{"CONTAINER", "STATE", "EXIT CODE", "RESTARTS", "PID", "IMAGE"}, rows)
 }
 
 func (c *cli) podLogs() *cobra.Command {

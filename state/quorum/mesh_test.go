@@ -139,7 +139,7 @@ func (m *mesh) found(node string) {
 	}
 	commands = append(commands, state.CreatePod{
 		Name: "redis", UID: "u-1", Node: "ams", Created: time.Unix(1, 0),
-		Image: state.Digest("sha256:" + strings.Repeat("0123456789abcdef", 4)), Manifest: json.RawMessage(`{"a":"<&>"}`),
+		Containers: []state.Container{{Name: "main", Layers: []state.Digest{state.Digest("sha256:" + strings.Repeat("0123456789abcdef", 4))}}}, Manifest: json.RawMessage(`{"a":"<&>"}`),
 	})
 	for _, c := range commands {
 		r := m.propose(node, c)

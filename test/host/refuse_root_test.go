@@ -167,7 +167,7 @@ func TestFullTarget(t *testing.T) {
 	m.inSite(t, "fra", "rm /run/ballast; mount -o remount,size=50% /run")
 	now := m.awaitSettled(t, "redis")
 	assert.Equal(t, "ams", now.Node)
-	assert.Equal(t, pod.PID, now.PID)
+	assert.Equal(t, pod.Containers[0].PID, now.Containers[0].PID)
 	m.requireMovesOn(t, counter, "fra")
 }
 
@@ -200,7 +200,7 @@ func TestFullDiskAtTheTarget(t *testing.T) {
 	assert.Contains(t, errs, "space")
 	now := m.awaitSettled(t, "ticking")
 	assert.Equal(t, "ams", now.Node)
-	assert.Equal(t, pod.PID, now.PID)
+	assert.Equal(t, pod.Containers[0].PID, now.Containers[0].PID)
 	m.restart(t, "nyc", func() { m.inSite(t, "nyc", "umount /var/lib/drover/volumes") })
 	_, err := m.migrate(t.Context(), t, "ams", "ticking", "nyc")
 	require.NoError(t, err, "with space again")

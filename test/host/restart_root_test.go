@@ -68,7 +68,7 @@ func (m *mesh) pods(t *testing.T, site string) []api.Pod {
 	require.NoError(t, err)
 	for _, p := range pods {
 		require.Equal(t, api.PodRunning, p.Phase, "%s: %s", p.Name, p.Reason)
-		require.Positive(t, p.PID)
+		require.Positive(t, p.Containers[0].PID)
 	}
 	return pods
 }

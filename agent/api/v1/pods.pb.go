@@ -28,23 +28,21 @@ const (
 )
 
 type Pod struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Uid         string                 `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	Image       string                 `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`
-	ImageDigest string                 `protobuf:"bytes,4,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
-	Address     string                 `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`
-	Node        string                 `protobuf:"bytes,6,opt,name=node,proto3" json:"node,omitempty"`
-	Site        string                 `protobuf:"bytes,7,opt,name=site,proto3" json:"site,omitempty"`
-	Epoch       uint64                 `protobuf:"varint,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Phase       string                 `protobuf:"bytes,9,opt,name=phase,proto3" json:"phase,omitempty"`
-	Migration   string                 `protobuf:"bytes,10,opt,name=migration,proto3" json:"migration,omitempty"`
-	Created     *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=created,proto3" json:"created,omitempty"`
-	Pid         int32                  `protobuf:"varint,12,opt,name=pid,proto3" json:"pid,omitempty"`
-	ExitCode    int32                  `protobuf:"varint,13,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
-	Reason      string                 `protobuf:"bytes,14,opt,name=reason,proto3" json:"reason,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Uid       string                 `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	Address   string                 `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`
+	Node      string                 `protobuf:"bytes,6,opt,name=node,proto3" json:"node,omitempty"`
+	Site      string                 `protobuf:"bytes,7,opt,name=site,proto3" json:"site,omitempty"`
+	Epoch     uint64                 `protobuf:"varint,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Phase     string                 `protobuf:"bytes,9,opt,name=phase,proto3" json:"phase,omitempty"`
+	Migration string                 `protobuf:"bytes,10,opt,name=migration,proto3" json:"migration,omitempty"`
+	Created   *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=created,proto3" json:"created,omitempty"`
+	Reason    string                 `protobuf:"bytes,14,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The v1 Pod as given, as JSON. Only in the answer to Get.
-	Manifest      []byte `protobuf:"bytes,15,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	Manifest []byte `protobuf:"bytes,15,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	// Init containers first.
+	Containers    []*Container `protobuf:"bytes,16,rep,name=containers,proto3" json:"containers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -89,20 +87,6 @@ func (x *Pod) GetName() string {
 func (x *Pod) GetUid() string {
 	if x != nil {
 		return x.Uid
-	}
-	return ""
-}
-
-func (x *Pod) GetImage() string {
-	if x != nil {
-		return x.Image
-	}
-	return ""
-}
-
-func (x *Pod) GetImageDigest() string {
-	if x != nil {
-		return x.ImageDigest
 	}
 	return ""
 }
@@ -156,20 +140,6 @@ func (x *Pod) GetCreated() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *Pod) GetPid() int32 {
-	if x != nil {
-		return x.Pid
-	}
-	return 0
-}
-
-func (x *Pod) GetExitCode() int32 {
-	if x != nil {
-		return x.ExitCode
-	}
-	return 0
-}
-
 func (x *Pod) GetReason() string {
 	if x != nil {
 		return x.Reason
@@ -184,6 +154,115 @@ func (x *Pod) GetManifest() []byte {
 	return nil
 }
 
+func (x *Pod) GetContainers() []*Container {
+	if x != nil {
+		return x.Containers
+	}
+	return nil
+}
+
+type Container struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Init  bool                   `protobuf:"varint,2,opt,name=init,proto3" json:"init,omitempty"`
+	Image string                 `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`
+	// Digests of its root file system's layers, the lowest first.
+	Layers []string `protobuf:"bytes,4,rep,name=layers,proto3" json:"layers,omitempty"`
+	// Created, Running, Frozen or Exited; empty if only its node knows.
+	State         string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	Pid           int32  `protobuf:"varint,6,opt,name=pid,proto3" json:"pid,omitempty"`
+	ExitCode      int32  `protobuf:"varint,7,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	Restarts      int32  `protobuf:"varint,8,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Container) Reset() {
+	*x = Container{}
+	mi := &file_pods_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Container) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Container) ProtoMessage() {}
+
+func (x *Container) ProtoReflect() protoreflect.Message {
+	mi := &file_pods_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Container.ProtoReflect.Descriptor instead.
+func (*Container) Descriptor() ([]byte, []int) {
+	return file_pods_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Container) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Container) GetInit() bool {
+	if x != nil {
+		return x.Init
+	}
+	return false
+}
+
+func (x *Container) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *Container) GetLayers() []string {
+	if x != nil {
+		return x.Layers
+	}
+	return nil
+}
+
+func (x *Container) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Container) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Container) GetExitCode() int32 {
+	if x != nil {
+		return x.ExitCode
+	}
+	return 0
+}
+
+func (x *Container) GetRestarts() int32 {
+	if x != nil {
+		return x.Restarts
+	}
+	return 0
+}
+
 type RunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A Kubernetes v1 Pod, YAML or JSON.
@@ -196,7 +275,7 @@ type RunRequest struct {
 
 func (x *RunRequest) Reset() {
 	*x = RunRequest{}
-	mi := &file_pods_proto_msgTypes[1]
+	mi := &file_pods_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -208,7 +287,7 @@ func (x *RunRequest) String() string {
 func (*RunRequest) ProtoMessage() {}
 
 func (x *RunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[1]
+	mi := &file_pods_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -221,7 +300,7 @@ func (x *RunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunRequest.ProtoReflect.Descriptor instead.
 func (*RunRequest) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{1}
+	return file_pods_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RunRequest) GetManifest() []byte {
@@ -247,7 +326,7 @@ type RunResponse struct {
 
 func (x *RunResponse) Reset() {
 	*x = RunResponse{}
-	mi := &file_pods_proto_msgTypes[2]
+	mi := &file_pods_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -259,7 +338,7 @@ func (x *RunResponse) String() string {
 func (*RunResponse) ProtoMessage() {}
 
 func (x *RunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[2]
+	mi := &file_pods_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -272,7 +351,7 @@ func (x *RunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunResponse.ProtoReflect.Descriptor instead.
 func (*RunResponse) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{2}
+	return file_pods_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RunResponse) GetPod() *Pod {
@@ -292,7 +371,7 @@ type ListPodsRequest struct {
 
 func (x *ListPodsRequest) Reset() {
 	*x = ListPodsRequest{}
-	mi := &file_pods_proto_msgTypes[3]
+	mi := &file_pods_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +383,7 @@ func (x *ListPodsRequest) String() string {
 func (*ListPodsRequest) ProtoMessage() {}
 
 func (x *ListPodsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[3]
+	mi := &file_pods_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +396,7 @@ func (x *ListPodsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPodsRequest.ProtoReflect.Descriptor instead.
 func (*ListPodsRequest) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{3}
+	return file_pods_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListPodsRequest) GetLocal() bool {
@@ -336,7 +415,7 @@ type ListPodsResponse struct {
 
 func (x *ListPodsResponse) Reset() {
 	*x = ListPodsResponse{}
-	mi := &file_pods_proto_msgTypes[4]
+	mi := &file_pods_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -348,7 +427,7 @@ func (x *ListPodsResponse) String() string {
 func (*ListPodsResponse) ProtoMessage() {}
 
 func (x *ListPodsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[4]
+	mi := &file_pods_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -361,7 +440,7 @@ func (x *ListPodsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPodsResponse.ProtoReflect.Descriptor instead.
 func (*ListPodsResponse) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{4}
+	return file_pods_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListPodsResponse) GetPods() []*Pod {
@@ -380,7 +459,7 @@ type GetPodRequest struct {
 
 func (x *GetPodRequest) Reset() {
 	*x = GetPodRequest{}
-	mi := &file_pods_proto_msgTypes[5]
+	mi := &file_pods_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -392,7 +471,7 @@ func (x *GetPodRequest) String() string {
 func (*GetPodRequest) ProtoMessage() {}
 
 func (x *GetPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[5]
+	mi := &file_pods_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -405,7 +484,7 @@ func (x *GetPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodRequest.ProtoReflect.Descriptor instead.
 func (*GetPodRequest) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{5}
+	return file_pods_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetPodRequest) GetName() string {
@@ -424,7 +503,7 @@ type GetPodResponse struct {
 
 func (x *GetPodResponse) Reset() {
 	*x = GetPodResponse{}
-	mi := &file_pods_proto_msgTypes[6]
+	mi := &file_pods_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -436,7 +515,7 @@ func (x *GetPodResponse) String() string {
 func (*GetPodResponse) ProtoMessage() {}
 
 func (x *GetPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[6]
+	mi := &file_pods_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -449,7 +528,7 @@ func (x *GetPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodResponse.ProtoReflect.Descriptor instead.
 func (*GetPodResponse) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{6}
+	return file_pods_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetPodResponse) GetPod() *Pod {
@@ -469,7 +548,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_pods_proto_msgTypes[7]
+	mi := &file_pods_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -481,7 +560,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[7]
+	mi := &file_pods_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -494,7 +573,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{7}
+	return file_pods_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LogsRequest) GetName() string {
@@ -520,7 +599,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_pods_proto_msgTypes[8]
+	mi := &file_pods_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +611,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[8]
+	mi := &file_pods_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +624,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{8}
+	return file_pods_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LogsResponse) GetData() []byte {
@@ -564,7 +643,7 @@ type RemovePodRequest struct {
 
 func (x *RemovePodRequest) Reset() {
 	*x = RemovePodRequest{}
-	mi := &file_pods_proto_msgTypes[9]
+	mi := &file_pods_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -576,7 +655,7 @@ func (x *RemovePodRequest) String() string {
 func (*RemovePodRequest) ProtoMessage() {}
 
 func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[9]
+	mi := &file_pods_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -589,7 +668,7 @@ func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodRequest.ProtoReflect.Descriptor instead.
 func (*RemovePodRequest) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{9}
+	return file_pods_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RemovePodRequest) GetName() string {
@@ -607,7 +686,7 @@ type RemovePodResponse struct {
 
 func (x *RemovePodResponse) Reset() {
 	*x = RemovePodResponse{}
-	mi := &file_pods_proto_msgTypes[10]
+	mi := &file_pods_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -619,7 +698,7 @@ func (x *RemovePodResponse) String() string {
 func (*RemovePodResponse) ProtoMessage() {}
 
 func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[10]
+	mi := &file_pods_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -632,7 +711,7 @@ func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodResponse.ProtoReflect.Descriptor instead.
 func (*RemovePodResponse) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{10}
+	return file_pods_proto_rawDescGZIP(), []int{11}
 }
 
 var File_pods_proto protoreflect.FileDescriptor
@@ -640,12 +719,10 @@ var File_pods_proto protoreflect.FileDescriptor
 const file_pods_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"pods.proto\x12\tdrover.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x03\n" +
+	"pods.proto\x12\tdrover.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x02\n" +
 	"\x03Pod\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
-	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x14\n" +
-	"\x05image\x18\x03 \x01(\tR\x05image\x12!\n" +
-	"\fimage_digest\x18\x04 \x01(\tR\vimageDigest\x12\x18\n" +
+	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x18\n" +
 	"\aaddress\x18\x05 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04node\x18\x06 \x01(\tR\x04node\x12\x12\n" +
 	"\x04site\x18\a \x01(\tR\x04site\x12\x14\n" +
@@ -653,11 +730,21 @@ const file_pods_proto_rawDesc = "" +
 	"\x05phase\x18\t \x01(\tR\x05phase\x12\x1c\n" +
 	"\tmigration\x18\n" +
 	" \x01(\tR\tmigration\x124\n" +
-	"\acreated\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x10\n" +
-	"\x03pid\x18\f \x01(\x05R\x03pid\x12\x1b\n" +
-	"\texit_code\x18\r \x01(\x05R\bexitCode\x12\x16\n" +
+	"\acreated\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x16\n" +
 	"\x06reason\x18\x0e \x01(\tR\x06reason\x12\x1a\n" +
-	"\bmanifest\x18\x0f \x01(\fR\bmanifest\"<\n" +
+	"\bmanifest\x18\x0f \x01(\fR\bmanifest\x124\n" +
+	"\n" +
+	"containers\x18\x10 \x03(\v2\x14.drover.v1.ContainerR\n" +
+	"containers\"\xc2\x01\n" +
+	"\tContainer\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04init\x18\x02 \x01(\bR\x04init\x12\x14\n" +
+	"\x05image\x18\x03 \x01(\tR\x05image\x12\x16\n" +
+	"\x06layers\x18\x04 \x03(\tR\x06layers\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12\x10\n" +
+	"\x03pid\x18\x06 \x01(\x05R\x03pid\x12\x1b\n" +
+	"\texit_code\x18\a \x01(\x05R\bexitCode\x12\x1a\n" +
+	"\brestarts\x18\b \x01(\x05R\brestarts\"<\n" +
 	"\n" +
 	"RunRequest\x12\x1a\n" +
 	"\bmanifest\x18\x01 \x01(\fR\bmanifest\x12\x12\n" +
@@ -699,41 +786,43 @@ func file_pods_proto_rawDescGZIP() []byte {
 	return file_pods_proto_rawDescData
 }
 
-var file_pods_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_pods_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_pods_proto_goTypes = []any{
 	(*Pod)(nil),                   // 0: drover.v1.Pod
-	(*RunRequest)(nil),            // 1: drover.v1.RunRequest
-	(*RunResponse)(nil),           // 2: drover.v1.RunResponse
-	(*ListPodsRequest)(nil),       // 3: drover.v1.ListPodsRequest
-	(*ListPodsResponse)(nil),      // 4: drover.v1.ListPodsResponse
-	(*GetPodRequest)(nil),         // 5: drover.v1.GetPodRequest
-	(*GetPodResponse)(nil),        // 6: drover.v1.GetPodResponse
-	(*LogsRequest)(nil),           // 7: drover.v1.LogsRequest
-	(*LogsResponse)(nil),          // 8: drover.v1.LogsResponse
-	(*RemovePodRequest)(nil),      // 9: drover.v1.RemovePodRequest
-	(*RemovePodResponse)(nil),     // 10: drover.v1.RemovePodResponse
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*Container)(nil),             // 1: drover.v1.Container
+	(*RunRequest)(nil),            // 2: drover.v1.RunRequest
+	(*RunResponse)(nil),           // 3: drover.v1.RunResponse
+	(*ListPodsRequest)(nil),       // 4: drover.v1.ListPodsRequest
+	(*ListPodsResponse)(nil),      // 5: drover.v1.ListPodsResponse
+	(*GetPodRequest)(nil),         // 6: drover.v1.GetPodRequest
+	(*GetPodResponse)(nil),        // 7: drover.v1.GetPodResponse
+	(*LogsRequest)(nil),           // 8: drover.v1.LogsRequest
+	(*LogsResponse)(nil),          // 9: drover.v1.LogsResponse
+	(*RemovePodRequest)(nil),      // 10: drover.v1.RemovePodRequest
+	(*RemovePodResponse)(nil),     // 11: drover.v1.RemovePodResponse
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
 }
 var file_pods_proto_depIdxs = []int32{
-	11, // 0: drover.v1.Pod.created:type_name -> google.protobuf.Timestamp
-	0,  // 1: drover.v1.RunResponse.pod:type_name -> drover.v1.Pod
-	0,  // 2: drover.v1.ListPodsResponse.pods:type_name -> drover.v1.Pod
-	0,  // 3: drover.v1.GetPodResponse.pod:type_name -> drover.v1.Pod
-	1,  // 4: drover.v1.Pods.Run:input_type -> drover.v1.RunRequest
-	3,  // 5: drover.v1.Pods.List:input_type -> drover.v1.ListPodsRequest
-	5,  // 6: drover.v1.Pods.Get:input_type -> drover.v1.GetPodRequest
-	7,  // 7: drover.v1.Pods.Logs:input_type -> drover.v1.LogsRequest
-	9,  // 8: drover.v1.Pods.Remove:input_type -> drover.v1.RemovePodRequest
-	2,  // 9: drover.v1.Pods.Run:output_type -> drover.v1.RunResponse
-	4,  // 10: drover.v1.Pods.List:output_type -> drover.v1.ListPodsResponse
-	6,  // 11: drover.v1.Pods.Get:output_type -> drover.v1.GetPodResponse
-	8,  // 12: drover.v1.Pods.Logs:output_type -> drover.v1.LogsResponse
-	10, // 13: drover.v1.Pods.Remove:output_type -> drover.v1.RemovePodResponse
-	9,  // [9:14] is the sub-list for method output_type
-	4,  // [4:9] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	12, // 0: drover.v1.Pod.created:type_name -> google.protobuf.Timestamp
+	1,  // 1: drover.v1.Pod.containers:type_name -> drover.v1.Container
+	0,  // 2: drover.v1.RunResponse.pod:type_name -> drover.v1.Pod
+	0,  // 3: drover.v1.ListPodsResponse.pods:type_name -> drover.v1.Pod
+	0,  // 4: drover.v1.GetPodResponse.pod:type_name -> drover.v1.Pod
+	2,  // 5: drover.v1.Pods.Run:input_type -> drover.v1.RunRequest
+	4,  // 6: drover.v1.Pods.List:input_type -> drover.v1.ListPodsRequest
+	6,  // 7: drover.v1.Pods.Get:input_type -> drover.v1.GetPodRequest
+	8,  // 8: drover.v1.Pods.Logs:input_type -> drover.v1.LogsRequest
+	10, // 9: drover.v1.Pods.Remove:input_type -> drover.v1.RemovePodRequest
+	3,  // 10: drover.v1.Pods.Run:output_type -> drover.v1.RunResponse
+	5,  // 11: drover.v1.Pods.List:output_type -> drover.v1.ListPodsResponse
+	7,  // 12: drover.v1.Pods.Get:output_type -> drover.v1.GetPodResponse
+	9,  // 13: drover.v1.Pods.Logs:output_type -> drover.v1.LogsResponse
+	11, // 14: drover.v1.Pods.Remove:output_type -> drover.v1.RemovePodResponse
+	10, // [10:15] is the sub-list for method output_type
+	5,  // [5:10] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_pods_proto_init() }
@@ -747,7 +836,7 @@ func file_pods_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pods_proto_rawDesc), len(file_pods_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
