@@ -103,7 +103,7 @@ func (p *pods) containers(what string, m *pod.Manifest) ([]state.Container, erro
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, state.Container{Name: c.Name, Init: c.Init, Image: c.Image, Layers: []state.Digest{image.Digest}})
+		all = append(all, state.Container{Name: c.Name, Init: c.Init, Image: c.Image, Layers: image.Layers, Config: image.Config})
 	}
 	return all, nil
 }
