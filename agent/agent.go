@@ -52,6 +52,9 @@ type agent struct {
 	quorum    *quorum.Quorum
 	pods      *pods
 	catchUp   *catchUp
+
+	revocations   revocations
+	acquaintances *acquaintances
 }
 
 func (a *agent) onClose(f func() error) { a.closers = append(a.closers, f) }
@@ -82,9 +85,10 @@ func (a *agent) open(ctx context.Context) error {
 	if err := a.openHost(ctx); err != nil {
 		return err
 	}
+	a.acquaintances = recallAcquaintances(filepath.Join(c.StateDir, "peers.json"), a.log)
 	a.gossip, err = gossip.Open(ctx, gossip.Config{
 		Node: c.Node, Site: c.Site, QUIC: c.Address, Version: a.version,
-		Bind: c.Gossip, Join: c.Join, Key: identity.GossipKey, Log: a.log.With("part", "gossip"),
+		Bind: c.Gossip, Join: c.Join, Known: a.acquaintances.known, Key: identity.GossipKey, Log: a.log.With("part", "gossip"),
 	})
 	if err != nil {
 		return err
@@ -92,7 +96,7 @@ func (a *agent) open(ctx context.Context) error {
 	a.onClose(a.gossip.Close)
 	a.transport, err = transport.Listen(transport.Config{
 		Addr: c.Address, Identity: identity, Resolve: a.gossip.Addr,
-		BulkRate: int64(c.BulkRate) / 8, Log: a.log.With("part", "transport"),
+		BulkRate: int64(c.BulkRate) / 8, Log: a.log.With("part", "transport"), Revoked: a.revocations.reason,
 	})
 	if err != nil {
 		return err
@@ -184,6 +188,7 @@ func (a *agent) serve(ctx context.Context) error {
 	calls := moveServer{arrivals: arrivals, log: a.log.With("part", "migrate")}
 	g.Go(func() error { return calls.serve(life, a.transport.Listener(transport.Move)) })
 	g.Go(func() error { return calls.serve(life, a.transport.Listener(transport.Bulk)) })
+	g.Go(func() error { a.enrol(life); return nil })
 	g.Go(func() error { a.join(life, config, arrivals.Held); return nil })
 	a.notify(daemon.SdNotifyReady)
 	a.log.Info("the agent is ready", "node", a.config.Node, "site", a.config.Site, "version", a.version, "socket", a.config.Socket)

@@ -27,6 +27,7 @@ func (a *agent) join(ctx context.Context, config migrate.Config, arriving func(u
 		state.SetMesh{PodCIDR: c.PodCIDR},
 		state.RegisterNode{Node: state.Node{
 			Name: c.Node, Site: c.Site, Addr: c.Address, Gossip: c.Gossip, Arch: runtime.GOARCH, Version: a.version,
+			Enrols: a.transport.Identity().Authority != nil,
 		}},
 	}
 	for _, command := range commands {

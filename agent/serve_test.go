@@ -63,6 +63,7 @@ func (l *machineLedger) Watch(context.Context) <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := make(chan struct{}, 1)
+	w <- struct{}{}
 	l.watchers = append(l.watchers, w)
 	return w
 }

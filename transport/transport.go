@@ -150,6 +150,9 @@ func (t *Transport) Addr() netip.AddrPort {
 // Node returns the name of this node.
 func (t *Transport) Node() string { return t.config.Identity.Node }
 
+// Identity returns the identity that new connections prove this node with.
+func (t *Transport) Identity() *Identity { return t.identity.Load() }
+
 // SetIdentity lets connections that are made from now on prove this node with another certificate. Those that
 // are there go on. The identity is that of Config but for its certificate, see [Identity.Renew].
 func (t *Transport) SetIdentity(id *Identity) error {

@@ -20,6 +20,7 @@ type API interface {
 	Images
 	Mesh
 	Migrations
+	Enrolment
 }
 
 // Pods runs, shows and removes pods. A Backend is asked to run a pod only if PlacePod named its node, and for the logs

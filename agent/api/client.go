@@ -23,6 +23,7 @@ type Client struct {
 	images     droverv1connect.ImagesClient
 	mesh       droverv1connect.MeshClient
 	migrations droverv1connect.MigrationsClient
+	enrolment  droverv1connect.EnrolmentClient
 }
 
 var _ API = (*Client)(nil)
@@ -56,6 +57,7 @@ func newClient(client *http.Client, url string, t target, options ...connect.Cli
 		images:     droverv1connect.NewImagesClient(client, url, options...),
 		mesh:       droverv1connect.NewMeshClient(client, url, options...),
 		migrations: droverv1connect.NewMigrationsClient(client, url, options...),
+		enrolment:  droverv1connect.NewEnrolmentClient(client, url, options...),
 	}
 }
 

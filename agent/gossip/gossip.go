@@ -31,7 +31,9 @@ type Config struct {
 	Bind netip.AddrPort   // UDP and TCP; peers reach it there too. Port 0 takes any
 	Join []netip.AddrPort // gossip addresses of any peers; its own may be among them
 	Key  []byte           // KeySize bytes, the same on each node
-	Log  *slog.Logger
+	// Known returns further addresses, those of the nodes of the day; it may be nil.
+	Known func() []netip.AddrPort
+	Log   *slog.Logger
 
 	tune func(*memberlist.Config) // shorter times in tests
 }

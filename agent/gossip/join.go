@@ -57,6 +57,13 @@ func (m *Mesh) sleep(ctx context.Context, wait time.Duration) bool {
 // peers at all.
 func (m *Mesh) missing() (addrs []netip.AddrPort, alone bool) {
 	addrs = slices.Clone(m.config.Join)
+	if m.config.Known != nil {
+		for _, addr := range m.config.Known() {
+			if !slices.Contains(addrs, addr) {
+				addrs = append(addrs, addr)
+			}
+		}
+	}
 	var live []netip.AddrPort
 	for _, member := range m.Members() {
 		switch {

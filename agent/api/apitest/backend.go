@@ -22,6 +22,7 @@ type Backend struct {
 	Nodes      []api.Node
 	Images     []api.Image
 	Migrations []api.Migration
+	Tokens     []api.Token
 	Status     api.Status
 	Err        error // if set, every method fails with it
 
