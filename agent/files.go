@@ -20,13 +20,6 @@ const (
 // rootID names the root file system of a container in the store of layers.
 func rootID(uid, container string) string { return uid + "." + container }
 
-// lowers are a container's layers as the store takes them: the topmost first.
-func lowers(c state.Container) []state.Digest {
-	out := slices.Clone(c.Layers)
-	slices.Reverse(out)
-	return out
-}
-
 // tree is a directory that moves with its pod.
 type tree struct {
 	name string // the same at every site
@@ -38,7 +31,7 @@ type tree struct {
 func (h *host) trees(p state.Pod) ([]tree, error) {
 	var all []tree
 	for _, c := range p.Containers {
-		root, err := h.layers.Prepare(context.Background(), rootID(p.UID, c.Name), lowers(c))
+		root, err := h.layers.Prepare(context.Background(), rootID(p.UID, c.Name), c.Layers)
 		if err != nil {
 			return nil, err
 		}
@@ -110,7 +103,7 @@ func (h *host) spec(ctx context.Context, p state.Pod, netns string) (pod.Spec, e
 		return s, err
 	}
 	for _, c := range p.Containers {
-		root, err := h.layers.Mount(ctx, rootID(p.UID, c.Name), lowers(c))
+		root, err := h.layers.Mount(ctx, rootID(p.UID, c.Name), c.Layers)
 		if err != nil {
 			return s, err
 		}
