@@ -48,6 +48,11 @@ func (s source) Dump(ctx context.Context, p migrate.Plan) (_ migrate.Dump, err e
 	if err := freshDirs(filepath.Join(dir, "images"), filepath.Join(dir, "dump")); err != nil {
 		return nil, err
 	}
+	if holder, err := s.sharedMemoryUser(p.Pod); err != nil {
+		return nil, err
+	} else if holder != "" {
+		c.Record.IPC = holder
+	}
 	record, err := json.Marshal(c.Record)
 	if err != nil {
 		return nil, err

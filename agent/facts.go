@@ -23,6 +23,9 @@ func (s source) Facts(ctx context.Context, p state.Pod) (migrate.Facts, error) {
 	if status.Phase != pod.Running {
 		return migrate.Facts{}, fmt.Errorf("pod %s is %s: only a running pod can move", p.Name, status.Phase)
 	}
+	if _, err := s.sharedMemoryUser(p); err != nil {
+		return migrate.Facts{}, err
+	}
 	features, err := s.features(ctx)
 	if err != nil {
 		return migrate.Facts{}, err

@@ -50,10 +50,11 @@ func (d destination) Restore(ctx context.Context, p migrate.Plan) (migrate.Resto
 	if err != nil {
 		return nil, err
 	}
-	return d.startRestore(ctx, dir, r)
+	return d.startRestore(ctx, dir, r, record.IPC)
 }
 
-func (d destination) startRestore(ctx context.Context, dir string, r pod.Restore) (restore, error) {
+// startRestore starts CRIU for each container. ipc is the one that brings the pod's System V objects.
+func (d destination) startRestore(ctx context.Context, dir string, r pod.Restore, ipc string) (restore, error) {
 	var out restore
 	work := filepath.Join(dir, "restore")
 	if err := freshDirs(work); err != nil {
@@ -69,7 +70,7 @@ func (d destination) startRestore(ctx context.Context, dir string, r pod.Restore
 	if err := os.WriteFile(filepath.Join(work, orderImage), order, 0o600); err != nil {
 		return out, err
 	}
-	memory := r.Memory // the first unpacks what they share
+	memory := r.Memory // the first brings what they share
 	for _, c := range r.Containers {
 		at := filepath.Join(work, c.Name)
 		if err := freshDirs(at); err != nil {
@@ -77,7 +78,7 @@ func (d destination) startRestore(ctx context.Context, dir string, r pod.Restore
 		}
 		part, err := criu.StartRestore(ctx, criu.RestoreOptions{
 			Images: filepath.Join(dir, "images", c.Name), Work: at, Gate: c.Gate, Command: c.Command, Env: c.Env, MonitorPid: c.MonitorPid,
-			CRIUConfig: c.CRIUConfig, Cgroup: c.Freezer.Path(), RuntimeLog: c.RuntimeLog, Tmpfs: memory,
+			CRIUConfig: c.CRIUConfig, Cgroup: c.Freezer.Path(), RuntimeLog: c.RuntimeLog, Tmpfs: memory, LeaveIPC: c.Name != ipc,
 		})
 		if err != nil {
 			return out, fmt.Errorf("container %s: %w", c.Name, err)

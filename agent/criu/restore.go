@@ -41,6 +41,7 @@ type RestoreOptions struct {
 	Cgroup     string            // directory of the cgroup in which all of the restore happens
 	RuntimeLog string            // where runc complains, a JSON object a line
 	Tmpfs      map[string]string // mount points whose content was dumped apart -> the directory outside
+	LeaveIPC   bool              // another restore into the same IPC namespace brings its System V objects
 }
 
 // Restore is a restore under way. All of it lies in its work directory: whoever opens that has the same restore in hand.
@@ -111,6 +112,11 @@ func (r *Restore) start() error {
 	}
 	if err := unpackTmpfs(o.Images, o.Tmpfs); err != nil {
 		return err
+	}
+	if o.LeaveIPC {
+		if err := dropIPC(o.Images); err != nil {
+			return err
+		}
 	}
 	// Not all of this can be said to every runc. How the network is locked must not stand here: CRIU takes it from the images
 	// (the dump says that nothing is locked), and below 4.2.1 it crashes over that word in this file. runc places CRIU, and with

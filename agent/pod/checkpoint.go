@@ -29,6 +29,8 @@ type ContainerCheckpoint struct {
 // Record is the history of a pod's containers. It moves with the pod.
 type Record struct {
 	Containers []ContainerRecord `json:"containers"`
+	// IPC is the container whose images bring the System V objects that all share.
+	IPC string `json:"ipc"`
 }
 
 // ContainerRecord is the history of one container.
@@ -65,6 +67,9 @@ func (r *Runtime) Checkpoint(uid string) (Checkpoint, error) {
 		state, err := r.container(uid, one.Name).state()
 		if err != nil {
 			return Checkpoint{}, err
+		}
+		if c.Record.IPC == "" {
+			c.Record.IPC = one.Name
 		}
 		container := s.container(one.Name)
 		c.Containers = append(c.Containers, ContainerCheckpoint{

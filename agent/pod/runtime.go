@@ -137,7 +137,7 @@ func (r *Runtime) makeMemory(s Spec) error {
 		if v.Kind != MemoryVolume {
 			continue
 		}
-		if err := mountTmpfs(p.memory(v.Name), v.Size, 0); err != nil {
+		if err := mountTmpfs(r.volumeDir(s, v), v.Size, 0); err != nil {
 			return fmt.Errorf("making volume %s: %w", v.Name, err)
 		}
 	}
