@@ -113,6 +113,9 @@ func (r *Restore) start() error {
 	if err := unpackTmpfs(o.Images, o.Tmpfs); err != nil {
 		return err
 	}
+	if err := relativeTimers(o.Images); err != nil {
+		return err
+	}
 	if o.LeaveIPC {
 		if err := dropIPC(o.Images); err != nil {
 			return err
