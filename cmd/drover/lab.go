@@ -65,6 +65,7 @@ func writeJSON(w io.Writer, v any) error {
 func newLabUp(flags *labFlags) *cobra.Command {
 	var options lab.Options
 	var network string
+	var hosts labHosts
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start a lab; one that is up already stays as it is",
@@ -73,6 +74,9 @@ func newLabUp(flags *labFlags) *cobra.Command {
 		Args: cobra.NoArgs,
 		PreRunE: func(*cobra.Command, []string) (err error) {
 			options.Name = flags.name
+			if options.Hosts, err = hosts.parse(options.Sites); err != nil {
+				return err
+			}
 			options.Conditions, err = wan.ParseConditions(network)
 			return err
 		},
@@ -115,6 +119,7 @@ func newLabUp(flags *labFlags) *cobra.Command {
 	cmd.Flags().IntVar(&options.Sites, "sites", 3, "`number` of sites")
 	cmd.Flags().StringVar(&network, "wan", "200mbit/50ms", "rate and round-trip time between any two sites, as `RATE/RTT`")
 	cmd.Flags().Uint64Var(&options.Seed, "seed", 1, "`seed` of random losses")
+	hosts.addFlags(cmd)
 	cmd.Flags().BoolVar(&options.Bare, "bare", false, "give the sites no identity and no configuration, and start no agent")
 	cmd.Flags().DurationVar(&options.Timeout, "timeout", time.Minute, "give up and clean up after this `time`")
 	return cmd

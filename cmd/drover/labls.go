@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,11 +59,7 @@ func printLab(w io.Writer, l lab.Status) error {
 	if l.Problem != "" {
 		fmt.Fprintln(w, l.Problem)
 	}
-	var rows [][]string
-	for _, s := range l.Sites {
-		rows = append(rows, []string{s.Name, s.Address.String(), number(s.InitPID), number(s.AgentPID), fmt.Sprint(s.Restarts)})
-	}
-	if err := table(w, []string{"SITE", "ADDRESS", "INIT", "AGENT", "RESTARTS"}, rows); err != nil {
+	if err := printSites(w, l.Sites); err != nil {
 		return err
 	}
 	fmt.Fprintln(w)
@@ -71,6 +68,32 @@ func printLab(w io.Writer, l lab.Status) error {
 	}
 	fmt.Fprintln(w)
 	return nil
+}
+
+// printSites shows how sites differ from the machine only if some do.
+func printSites(w io.Writer, sites []lab.SiteStatus) error {
+	var rows [][]string
+	for _, s := range sites {
+		rows = append(rows, []string{s.Name, s.Address.String(), number(s.InitPID), number(s.AgentPID), fmt.Sprint(s.Restarts)})
+	}
+	titles := []string{"SITE", "ADDRESS", "INIT", "AGENT", "RESTARTS"}
+	column := func(title string, cell func(lab.SiteStatus) string) {
+		differ := func(s lab.SiteStatus) bool { return cell(s) != "" }
+		if !slices.ContainsFunc(sites, differ) {
+			return
+		}
+		titles = append(titles, title)
+		for i, s := range sites {
+			rows[i] = append(rows[i], cell(s))
+		}
+	}
+	column("CLOCK", func(s lab.SiteStatus) string {
+		if s.ClockS == 0 {
+			return ""
+		}
+		return fmt.Sprintf("%+gs", s.ClockS)
+	})
+	return table(w, titles, rows)
 }
 
 // number is n, or empty for none.

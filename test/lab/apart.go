@@ -22,6 +22,11 @@ func (l *Lab) setApart(me Site) error {
 	if err := l.ownCgroups(me); err != nil {
 		return err
 	}
+	if me.Clock != 0 {
+		if err := ownClocks(me.Clock); err != nil {
+			return err
+		}
+	}
 	err := unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), apartKey+"=1"))
 	return fmt.Errorf("starting site %s anew: %w", me.Name, err)
 }

@@ -85,11 +85,21 @@ func (l *Lab) Run(site string, argv []string) (exit int, err error) {
 // runInside takes the calling thread, which must be locked, into the namespaces of init, and runs
 // the command from there.
 func runInside(init int, dir string, argv []string, signals <-chan os.Signal) (int, error) {
+	shared, err := sharesClocks(init)
+	if err != nil {
+		return 0, err
+	}
 	if err := enter(init); err != nil {
 		return 0, err
 	}
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		dir = "/"
+	}
+	if _, err := exec.LookPath(argv[0]); err != nil {
+		return 0, err
+	}
+	if !shared {
+		argv = inSitesTime(argv)
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, os.Stdin, os.Stdout, os.Stderr
@@ -110,7 +120,7 @@ func runInside(init int, dir string, argv []string, signals <-chan os.Signal) (i
 			}
 		}
 	}()
-	err := cmd.Wait()
+	err = cmd.Wait()
 	close(ended)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

@@ -47,6 +47,12 @@ type Site struct {
 	Address  netip.Addr `json:"address"`
 	Address6 netip.Addr `json:"address6"`
 	Agent    bool       `json:"agent"` // false for the outside host
+	Host
+}
+
+// Host is what tells a site from the machine that the lab runs on. The zero Host doesn't differ.
+type Host struct {
+	Clock time.Duration `json:"clock_ns,omitempty"` // what its monotonic and boot clocks are ahead of the machine's
 }
 
 // plan is what lab.json says: all that can't be seen from the running lab. It is written before the

@@ -65,7 +65,9 @@ func TestSiteIsAHostOfItsOwn(t *testing.T) {
 
 func TestExecKeepsStdioAndExitCode(t *testing.T) {
 	noLeaks(t, "t-exec")
-	l := up(t, testOptions("t-exec"))
+	o := testOptions("t-exec")
+	o.Hosts = map[string]Host{"ams": {Clock: time.Hour}} // another way into the site
+	l := up(t, o)
 	cmd := l.Exec(t.Context(), "ams", "sh", "-c", "read x; echo got $x; pwd; exit 7")
 	cmd.Stdin = strings.NewReader("it\n")
 	cmd.Dir = "/usr"

@@ -3,8 +3,10 @@ package lab
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/drover-mesh/drover/test/wan"
@@ -12,14 +14,15 @@ import (
 
 // Options say what a lab is to be.
 type Options struct {
-	Name         string         // default "lab"
-	Sites        int            // sites with an agent, 1 to 16; default 3
-	Conditions   wan.Conditions // of every link
-	Seed         uint64         // of the WAN's random losses
-	PodCIDR      netip.Prefix   // default 10.88.0.0/16
-	Executable   string         // drover, or what runs the lab's hidden commands; default this program
-	AgentCommand []string       // default Executable agent --config /etc/drover/agent.yaml
-	Bare         bool           // no site has an identity or a configuration, and no agent is started
+	Name         string          // default "lab"
+	Sites        int             // sites with an agent, 1 to 16; default 3
+	Conditions   wan.Conditions  // of every link
+	Seed         uint64          // of the WAN's random losses
+	PodCIDR      netip.Prefix    // default 10.88.0.0/16
+	Executable   string          // drover, or what runs the lab's hidden commands; default this program
+	AgentCommand []string        // default Executable agent --config /etc/drover/agent.yaml
+	Hosts        map[string]Host // what differs, by site
+	Bare         bool            // no site has an identity or a configuration, and no agent is started
 	// Ready returns nil once a site's agent serves. Default: it answers on its socket, knows a
 	// leader and sees all sites; with another AgentCommand: it runs.
 	Ready   func(ctx context.Context, l *Lab, site string) error
@@ -40,6 +43,9 @@ func (o *Options) complete() error {
 		return fmt.Errorf("%d sites: want 1 to %d", o.Sites, len(siteNames))
 	}
 	if err := o.Conditions.Validate(); err != nil {
+		return err
+	}
+	if err := o.checkHosts(); err != nil {
 		return err
 	}
 	if !o.PodCIDR.IsValid() {
@@ -67,6 +73,29 @@ func (o *Options) complete() error {
 	return nil
 }
 
+// SiteNames are the names of the sites of a lab that has that many, at most 16.
+func SiteNames(sites int) []string {
+	return slices.Clone(siteNames[:max(0, min(sites, len(siteNames)))])
+}
+
+// checkHosts returns an error if a site can't be as it is wanted.
+func (o *Options) checkHosts() error {
+	names := append(SiteNames(o.Sites), ClientSite)
+	for _, name := range slices.Sorted(maps.Keys(o.Hosts)) {
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("no site %q: want one of %v", name, names)
+		}
+		if err := o.Hosts[name].check(); err != nil {
+			return fmt.Errorf("site %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (h Host) check() error {
+	return checkClock(h.Clock)
+}
+
 // agentCommand runs the agent as its systemd unit does.
 func agentCommand(executable string) []string {
 	return []string{executable, "agent", "--config", agentConfig}
@@ -81,6 +110,9 @@ func (o *Options) plan() plan {
 		p.Sites = append(p.Sites, newSite(siteNames[i], byte(i+1), true))
 	}
 	p.Sites = append(p.Sites, newSite(ClientSite, 250, false))
+	for i := range p.Sites {
+		p.Sites[i].Host = o.Hosts[p.Sites[i].Name]
+	}
 	return p
 }
 

@@ -37,6 +37,9 @@ func SiteInit(ctx context.Context, dir, site string, log *slog.Logger) error {
 	if os.Getenv(apartKey) == "" {
 		return l.setApart(me)
 	}
+	if err := checkOwnClocks(); err != nil {
+		return err
+	}
 	signal.Ignore(syscall.SIGINT, syscall.SIGHUP)
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer stop()

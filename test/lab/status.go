@@ -35,6 +35,7 @@ type SiteStatus struct {
 	AgentPID int        `json:"agent_pid"`
 	Restarts int        `json:"agent_restarts"`
 	Log      string     `json:"agent_log,omitempty"`
+	ClockS   float64    `json:"clock_offset_s"` // its monotonic and boot clocks are ahead of the machine's, seconds
 }
 
 // LinkStatus is one directed link for people and their programs.
@@ -130,7 +131,7 @@ func (l *Lab) SiteStatus(ctx context.Context, site string) (SiteStatus, error) {
 }
 
 func (l *Lab) siteStatus(ctx context.Context, site Site, init int) SiteStatus {
-	s := SiteStatus{Name: site.Name, Address: site.Address, Address6: site.Address6, InitPID: init}
+	s := SiteStatus{Name: site.Name, Address: site.Address, Address6: site.Address6, InitPID: init, ClockS: site.Clock.Seconds()}
 	if !site.Agent || init == 0 {
 		return s
 	}
