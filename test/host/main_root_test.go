@@ -86,7 +86,7 @@ func startMesh(ctx context.Context, binary string) (*mesh, error) {
 		}
 		images[name] = path
 	}
-	l, err := lab.Up(ctx, lab.Options{Name: labName, Executable: binary, Conditions: normal}, func(string) {})
+	l, err := lab.Up(ctx, lab.Options{Name: labName, Executable: binary, Conditions: normal, Hosts: apart()}, func(string) {})
 	if err != nil {
 		return nil, err
 	}
