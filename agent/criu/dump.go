@@ -38,6 +38,7 @@ type DumpOptions struct {
 	External    map[string]string // mount points that are not dumped -> the names by which a restore finds their sources
 	Tmpfs       map[string]string // mount points of External whose content is dumped all the same -> the directory outside
 	Descriptors []string          // what its standard streams were opened on, as runc notes it
+	Watched     []string          // watched files that CRIU finds only by their paths
 	Images      string            // directory for the images and nothing else; empty
 	Work        string            // directory for the log and the marker of this dump; another one
 	Program     string            // CRIU; found in PATH when empty
@@ -242,8 +243,9 @@ func dumpRequest(o DumpOptions) (*rpc.CriuOpts, []*os.File, error) {
 		LogLevel: new(int32(2)), LogFile: new(dumpLog), NotifyScripts: new(true),
 		Pid: new(int32(o.Pid)), Root: new(o.Root), LeaveRunning: new(true), FreezeCgroup: new(o.Freezer.Path()),
 		TcpEstablished: new(true), FileLocks: new(true), OrphanPtsMaster: new(true), EvasiveDevices: new(true),
-		// A file that is open and deleted goes along; CRIU's own limit is 1 MiB. An inotify watch is found by its path.
-		GhostLimit: new(uint32(1 << 30)), ForceIrmap: new(true),
+		// A file that is open and deleted goes along; CRIU's own limit is 1 MiB. One that has other names gets another one until
+		// it is restored, as do on overlayfs those of the image. An inotify watch is found by its path.
+		GhostLimit: new(uint32(1 << 30)), LinkRemap: new(true), ForceIrmap: new(true), IrmapScanPaths: o.Watched,
 		NetworkLock: &lock, ManageCgroups: new(false), ManageCgroupsMode: &cgroups,
 		External: []string{fmt.Sprintf("net[%d]:%s", netns.Ino, externalNet)},
 	}
