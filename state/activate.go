@@ -30,6 +30,7 @@ func (c Activate) apply(m *Machine) Result {
 		pod := m.t.pods[g.Pod]
 		pod.Node, pod.Epoch = g.Target, g.Epoch
 		m.putPod(pod)
+		m.placeVolumes(pod)
 		g.Phase = Activated
 		m.putMigration(g)
 		return m.won(g.Pod, g.ID)

@@ -75,6 +75,8 @@ func (e envelope) command() (Command, error) {
 		return strict[CreatePod](e.Body)
 	case KindMarkDeleting:
 		return strict[MarkDeleting](e.Body)
+	case KindDeleteVolume:
+		return strict[DeleteVolume](e.Body)
 	case KindDeletePod:
 		return strict[DeletePod](e.Body)
 	case KindReserve:

@@ -24,6 +24,7 @@ func everyCommand() []Command {
 		CreatePod{"redis", "u-1", json.RawMessage(`{"kind":"Pod","a":"<&>"}`), testContainers, Needs{CPU: 500, Selector: map[string]string{"disk": "ssd"}}, "ams", time.Unix(1, 5).UTC()},
 		MarkDeleting{"redis", "u-1"},
 		DeletePod{"redis", "u-1"},
+		DeleteVolume{"data", "ams"},
 		Reserve{"m-1", "redis", "ams", "fra"},
 		Activate{"m-1", "fra", 2},
 		Abort{"m-1", "why", "u-1", 2},

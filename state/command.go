@@ -25,6 +25,7 @@ const (
 	KindCreatePod    Kind = "CreatePod"
 	KindMarkDeleting Kind = "MarkDeleting"
 	KindDeletePod    Kind = "DeletePod"
+	KindDeleteVolume Kind = "DeleteVolume"
 	KindReserve      Kind = "Reserve"
 	KindActivate     Kind = "Activate"
 	KindAbort        Kind = "Abort"

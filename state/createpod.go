@@ -34,10 +34,15 @@ func (c CreatePod) apply(m *Machine) Result {
 	if !ok {
 		return refused("no address is left in the pod CIDR %s for pod %s", m.t.podCIDR, c.Name)
 	}
-	m.putPod(Pod{
+	if reason := m.checkVolumes(c.Name, c.Needs, c.Node); reason != "" {
+		return refused("%s", reason)
+	}
+	pod := Pod{
 		Name: c.Name, UID: c.UID, Manifest: manifest, Containers: containers, Needs: c.Needs, Addr: addr,
 		Node: c.Node, Epoch: 1, Created: c.created(),
-	})
+	}
+	m.putPod(pod)
+	m.placeVolumes(pod)
 	return m.won(c.Name, "")
 }
 

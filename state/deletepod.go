@@ -39,6 +39,7 @@ func (c DeletePod) apply(m *Machine) Result {
 	if pod.Migration != "" {
 		return m.lost(pod.Name, pod.Migration, "pod %s is moving: %s has to end first", pod.Name, m.t.migrations[pod.Migration])
 	}
+	m.freeVolumes(pod)
 	m.dropPod(pod.Name)
 	return Result{OK: true}
 }

@@ -24,6 +24,7 @@ type tables struct {
 	nodes      map[string]Node
 	pods       map[string]Pod
 	migrations map[string]Migration
+	volumes    map[string]Volume
 	tokens     map[string]Token
 	enrolments map[string]Enrolment
 	finished   []string  // IDs of finished migrations, oldest first
@@ -37,6 +38,7 @@ func New() *Machine {
 			nodes:      map[string]Node{},
 			pods:       map[string]Pod{},
 			migrations: map[string]Migration{},
+			volumes:    map[string]Volume{},
 			tokens:     map[string]Token{},
 			enrolments: map[string]Enrolment{},
 		},
@@ -111,6 +113,8 @@ func (m *Machine) putNode(n Node)           { m.own(); m.t.nodes[n.Name] = n }
 func (m *Machine) dropNode(name string)     { m.own(); delete(m.t.nodes, name) }
 func (m *Machine) putPod(p Pod)             { m.own(); m.t.pods[p.Name] = p }
 func (m *Machine) dropPod(name string)      { m.own(); delete(m.t.pods, name) }
+func (m *Machine) putVolume(v Volume)       { m.own(); m.t.volumes[v.Name] = v }
+func (m *Machine) dropVolume(name string)   { m.own(); delete(m.t.volumes, name) }
 func (m *Machine) putMigration(g Migration) { m.own(); m.t.migrations[g.ID] = g }
 func (m *Machine) putToken(t Token)         { m.own(); m.t.tokens[t.ID] = t }
 func (m *Machine) dropToken(id string)      { m.own(); delete(m.t.tokens, id) }
@@ -125,6 +129,7 @@ func (m *Machine) own() {
 	m.t.nodes = maps.Clone(m.t.nodes)
 	m.t.pods = maps.Clone(m.t.pods)
 	m.t.migrations = maps.Clone(m.t.migrations)
+	m.t.volumes = maps.Clone(m.t.volumes)
 	m.t.tokens = maps.Clone(m.t.tokens)
 	m.t.enrolments = maps.Clone(m.t.enrolments)
 	m.shared = false

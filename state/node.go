@@ -69,6 +69,9 @@ func (c ForgetNode) apply(m *Machine) Result {
 			return refused("node %s still has pod %s: move or remove it first", c.Name, pod.Name)
 		}
 	}
+	if left := v.VolumesAt(c.Name); len(left) > 0 {
+		return refused("node %s still has volume %s: remove it first, or move it with its pod", c.Name, left[0].Name)
+	}
 	for _, g := range v.Migrations() {
 		if g.Phase.Open() && (g.Source == c.Name || g.Target == c.Name) {
 			return refused("node %s takes part in %s", c.Name, g)

@@ -23,6 +23,7 @@ func (c Return) apply(m *Machine) Result {
 		pod := m.t.pods[g.Pod]
 		pod.Node, pod.Epoch, pod.Migration = g.Source, g.Epoch+1, ""
 		m.putPod(pod)
+		m.placeVolumes(pod)
 		m.finish(g, Returned, c.Reason)
 		return m.won(g.Pod, g.ID)
 	case Returned:

@@ -20,6 +20,7 @@ type snapshot struct {
 	Nodes      []Node       `json:"nodes"`
 	Pods       []Pod        `json:"pods"`
 	Migrations []Migration  `json:"migrations"`
+	Volumes    []Volume     `json:"volumes"`
 	Tokens     []Token      `json:"tokens"`
 	Enrolments []Enrolment  `json:"enrolments"`
 	Finished   []string     `json:"finished"`
@@ -37,7 +38,7 @@ func (v View) Snapshot(w io.Writer) error {
 	err := e.Encode(snapshot{
 		Version: snapshotVersion, Index: v.t.index, PodCIDR: v.t.podCIDR,
 		Nodes: v.Nodes(), Pods: v.Pods(), Migrations: v.Migrations(),
-		Tokens: v.Tokens(), Enrolments: sorted(v.t.enrolments),
+		Volumes: v.Volumes(), Tokens: v.Tokens(), Enrolments: sorted(v.t.enrolments),
 		Finished: v.t.finished, Outcomes: v.t.outcomes,
 	})
 	if err == nil {
@@ -73,6 +74,9 @@ func (m *Machine) Restore(r io.Reader) error {
 	}
 	for _, g := range s.Migrations {
 		fresh.putMigration(g)
+	}
+	for _, x := range s.Volumes {
+		fresh.putVolume(x)
 	}
 	for _, t := range s.Tokens {
 		fresh.putToken(t)
