@@ -21,9 +21,9 @@ func (c Config) Format() []byte {
 	}
 	d := Default()
 	line("node", text(c.Node))
-	line("site", text(c.Site))
+	unless("", "site", c.Site)
 	line("address", addrPort(c.Address))
-	if c.Gossip != netip.AddrPortFrom(c.Address.Addr(), gossipPort) {
+	if c.Gossip.IsValid() && c.Gossip != netip.AddrPortFrom(c.Address.Addr(), gossipPort) {
 		line("gossip", addrPort(c.Gossip))
 	}
 	if len(c.Join) > 0 {
@@ -31,7 +31,7 @@ func (c Config) Format() []byte {
 	}
 	if len(c.Servers) > 0 {
 		line("servers", list(c.Servers, text))
-	} else {
+	} else if c.Role != "" {
 		line("role", text(string(c.Role)))
 	}
 	line("podCIDR", c.PodCIDR.String()) // IPv4

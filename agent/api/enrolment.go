@@ -66,6 +66,6 @@ func tokenFromProto(t *droverv1.Token) Token {
 	return Token{
 		ID: t.GetId(), Server: t.GetServer(), Node: t.GetNode(), Uses: int(t.GetUses()), UsesLeft: int(t.GetUsesLeft()),
 		Created: timeFromProto(t.GetCreated()), Expires: timeFromProto(t.GetExpires()), State: TokenState(t.GetState()),
-		Reason: t.GetReason(), UsedBy: t.GetUsedBy(),
+		Reason: t.GetReason(), UsedBy: append([]string{}, t.GetUsedBy()...),
 	}
 }

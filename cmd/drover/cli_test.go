@@ -91,6 +91,11 @@ func fake() *apitest.Backend {
 			{ID: "m3", Pod: "redis", From: "ams", To: "fra", Epoch: 4, Phase: api.MigrationReserved, Step: "presync"},
 			{ID: "m4", Pod: "redis", From: "ams", To: "fra", Epoch: 4, Phase: api.MigrationDone, Report: &report},
 		},
+		Tokens: []api.Token{
+			{ID: "aaaa2222", Uses: 2, UsesLeft: 1, Created: apitest.Created, Expires: apitest.Created.Add(24 * time.Hour), State: api.TokenUsable, UsedBy: []string{"sin"}},
+			{ID: "k3v7qd2a", Server: true, Node: "fra", Uses: 1, UsesLeft: 1, Created: apitest.Created, Expires: apitest.Created.Add(time.Hour),
+				State: api.TokenRevoked, Reason: "by an operator at ams"},
+		},
 		Status: api.Status{
 			Node: "ams", Site: "amsterdam", Version: "v1", Started: apitest.Created, PodCIDR: "10.88.0.0/16", Leader: "fra", Role: "follower",
 			Servers: []string{"ams", "fra", "nyc"}, AppliedIndex: 42, NodesAlive: 2, NodesKnown: 3, PodsHere: 2, PodsTotal: 2,
@@ -156,6 +161,9 @@ func TestOutput(t *testing.T) {
 		"migration-ls":     {"migration", "ls"},
 		"migration-get":    {"migration", "get", "m4"},
 		"migration-cancel": {"migration", "cancel", "m3"},
+		"token-create":     {"mesh", "token", "create", "--server", "--node", "fra", "--expires", "10m"},
+		"token-ls":         {"mesh", "token", "ls"},
+		"token-revoke":     {"mesh", "token", "revoke", "k3v7qd2a"},
 	} {
 		formats := []string{"table", "json"}
 		if strings.HasSuffix(name, "-ls") {
@@ -174,10 +182,11 @@ func TestOutput(t *testing.T) {
 
 func TestEmptyLists(t *testing.T) {
 	socket := apitest.Serve(t, &apitest.Backend{Node: "ams"}, nil)
-	for _, what := range []string{"pod", "image", "node", "migration"} {
-		c, code := drover(t, socket, []string{what, "ls", "-o", "json"})
+	for _, what := range []string{"pod", "image", "node", "migration", "mesh token"} {
+		words := strings.Fields(what)
+		c, code := drover(t, socket, append(words, "ls", "-o", "json"))
 		require.Equal(t, exitOK, code)
-		assert.JSONEq(t, fmt.Sprintf(`{"%ss":[]}`, what), c.stdout.String())
+		assert.JSONEq(t, fmt.Sprintf(`{"%ss":[]}`, words[len(words)-1]), c.stdout.String())
 	}
 	c, code := drover(t, socket, []string{"status", "-o", "json"})
 	require.Equal(t, exitOK, code)
@@ -221,7 +230,7 @@ func TestFailures(t *testing.T) {
 func TestWrongUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"foo"}, {"pod", "foo"}, {"--foo"}, {"pod", "ls", "x"}, {"pod", "get"}, {"pod", "run"}, {"pod", "ls", "-o", "xml"}, {"migrate", "redis"},
-		{"migrate", "--to", "fra"}, {"mesh", "init"}, {"mesh", "init", "--dir", "/dev/null/x", "A B"}, {"image", "load", "x"},
+		{"migrate", "--to", "fra"}, {"mesh", "init", "a", "b"}, {"mesh", "init", "--dir", "x"}, {"mesh", "init", "A B", "--nodes", "ams", "--dir", "/dev/null/x"}, {"image", "load", "x"},
 		{"pod", "run", "-f", "/no/such/file"}, {"image", "load", "x", "/no/such/file"},
 	} {
 		c, code := drover(t, "/no/such/socket", args)
@@ -257,49 +266,8 @@ func TestHelpIsNoFailure(t *testing.T) {
 	}
 }
 
-func TestMeshInit(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "mesh")
-	c, code := drover(t, "", []string{"mesh", "init", "--dir", dir, "--nodes", "ams,fra", "nyc"})
-	require.Equal(t, exitOK, code, &c.stderr)
-	golden(t, "mesh-init.table", strings.ReplaceAll(c.stdout.String(), dir, "DIR"))
-	for _, f := range []string{"ca.key", "ams/node.key", "fra/ca.crt", "nyc/gossip.key"} {
-		assert.FileExists(t, filepath.Join(dir, f))
-	}
-	_, code = drover(t, "", []string{"mesh", "init", "--dir", dir, "ams"})
-	assert.Equal(t, exitRefused, code)
-	c, code = drover(t, "", []string{"mesh", "add", "--dir", dir, "gru", "-o", "json"})
-	require.Equal(t, exitOK, code, &c.stderr)
-	assert.JSONEq(t, fmt.Sprintf(`{"name":"gru","dir":%q}`, filepath.Join(dir, "gru")), c.stdout.String())
-	_, code = drover(t, "", []string{"mesh", "renew", "--dir", dir, "gru"})
-	assert.Equal(t, exitOK, code)
-	_, code = drover(t, "", []string{"mesh", "renew", "--dir", filepath.Join(dir, "none"), "gru"})
-	assert.Equal(t, exitNotFound, code)
-}
-
 func TestWrongUsageTellsTheRight(t *testing.T) {
 	c, code := drover(t, "", []string{"migrate", "--to", "fra"})
 	require.Equal(t, exitUsage, code)
 	assert.Equal(t, "drover: accepts 1 arg(s), received 0\n  usage: drover migrate POD --to SITE|NODE [flags]\n  see drover migrate --help\n", c.stderr.String())
-}
-
-func TestMeshNodes(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "mesh")
-	mesh := func(args ...string) (out string, code int) {
-		c, code := drover(t, "", append(append([]string{"mesh"}, args...), "--dir", dir))
-		return c.stdout.String() + c.stderr.String(), code
-	}
-	_, code := mesh("init", "ams")
-	require.Equal(t, exitOK, code)
-	out, code := mesh("init", "fra")
-	assert.Equal(t, exitRefused, code)
-	assert.Contains(t, out, "drover mesh add NODE")
-	out, code = mesh("add", "fra")
-	assert.Equal(t, exitOK, code)
-	assert.Contains(t, out, "The identity of fra is in "+dir+"/fra, valid for 90 days")
-	out, code = mesh("renew", "fra")
-	assert.Equal(t, exitOK, code)
-	assert.Contains(t, out, "The new certificate of fra is "+dir+"/fra/node.crt")
-	out, code = mesh("renew", "nyc")
-	assert.Equal(t, exitNotFound, code)
-	assert.Contains(t, out, "renewing the certificate of nyc")
 }

@@ -18,6 +18,8 @@ func main() {
 		err: os.Stderr,
 		now: time.Now,
 		tty: isTerminal(os.Stdout),
+
+		machine: realMachine{},
 		notify: func(c chan<- os.Signal) func() {
 			signal.Notify(c, interrupts()...)
 			return func() { signal.Stop(c) }

@@ -30,7 +30,8 @@ type cli struct {
 	notify   func(chan<- os.Signal) func() // sends interrupts to the channel until the returned function is called
 	socket   string
 	output   string
-	ran      bool // a command has begun: what fails now is no wrong usage
+	machine  machine // that mesh init and join make a node of
+	ran      bool    // a command has begun: what fails now is no wrong usage
 }
 
 // run does what args say and returns the exit code.
