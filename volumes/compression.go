@@ -22,7 +22,7 @@ func decompress(r *bufio.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}): // RFC 1952
 		z, err := gzip.NewReader(r)
 		if err != nil {
-			return nil, fmt.Errorf("reading gzip: %w", err)
+			return nil, fmt.Errorf("reading gzip: %w", corrupt(err))
 		}
 		return z, nil
 	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}): // RFC 8878
@@ -37,7 +37,7 @@ func newZstdReader(r io.Reader) (io.ReadCloser, error) {
 	// One goroutine less to own, and a bound on what a crafted frame can make us allocate (zstd -22 --long=27 fits).
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
 	if err != nil {
-		return nil, fmt.Errorf("reading zstd: %w", err)
+		return nil, fmt.Errorf("reading zstd: %w", corrupt(err))
 	}
 	return z.IOReadCloser(), nil
 }

@@ -10,6 +10,8 @@ import (
 var (
 	// ErrNotFound says that the store has no such image or layer.
 	ErrNotFound = errors.New("not found")
+	// ErrAmbiguous says that several images are meant.
+	ErrAmbiguous = errors.New("several images fit")
 	// ErrInUse says that something still needs what was to be removed.
 	ErrInUse = errors.New("in use")
 	// ErrCorrupt says that bytes don't have the digest or the form that they should have.
@@ -31,6 +33,14 @@ func (e *RefusedError) Error() string { return fmt.Sprintf("layer entry %q %s", 
 
 // Unwrap returns what the kernel said, if it was asked.
 func (e *RefusedError) Unwrap() error { return e.cause }
+
+// corrupt marks what a reader of tars or of packed data says of its input.
+func corrupt(err error) error {
+	if errors.Is(err, ErrTooLarge) || errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrCorrupt, err)
+}
 
 // explainFull turns the kernel's word for a full disk or quota into one that says what to do about it.
 func explainFull(err error, dir string) error {

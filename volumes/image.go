@@ -1,63 +1,109 @@
 package volumes
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/drover-mesh/drover/state"
+	"github.com/drover-mesh/drover/volumes/oci"
 )
 
 // An Image is a name for layers, and what is to be known of the programs in them.
 type Image struct {
-	Name     string          `json:"name"`
-	Digest   state.Digest    `json:"digest"`           // of its configuration; of its only layer if it has none
-	Layers   []state.Digest  `json:"layers"`           // the lowest first; digests of the uncompressed tars
-	Config   json.RawMessage `json:"config,omitempty"` // the "config" object of the OCI image configuration; nil if it has none
-	Platform string          `json:"platform"`         // what it runs on: "linux/amd64"
-	Size     int64           `json:"size"`             // bytes of the packed layers: what goes to a node that lacks them
-	Created  time.Time       `json:"created"`          // when it was built, as it says; when it was loaded if it doesn't
+	Name     string          `json:"name"`               // as Docker's users write it: "redis:7", "ghcr.io/a/b:1"
+	Digest   state.Digest    `json:"digest"`             // of Document; of its only layer if it has none
+	Manifest state.Digest    `json:"manifest,omitempty"` // of what its name stood for at the registry, or in its layout
+	Layers   []state.Digest  `json:"layers"`             // the lowest first; digests of the uncompressed tars
+	Config   json.RawMessage `json:"config,omitempty"`   // the "config" object of Document; nil if it has none
+	Document []byte          `json:"document,omitempty"` // the OCI image configuration, byte by byte; nil for a root file system's tar
+	Platform string          `json:"platform"`           // what it runs on: "linux/amd64"
+	Size     int64           `json:"size"`               // bytes of the packed layers: what goes to a node that lacks them
+	Created  time.Time       `json:"created"`            // when it was built, as it says; when it was loaded if it doesn't
+	Tagged   time.Time       `json:"tagged"`             // when it got its name, on whichever node it did
 }
 
-var imageName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,199}$`)
-
-func checkImageName(name string) error {
-	if !imageName.MatchString(name) {
-		return fmt.Errorf("image name %q: take letters, digits and . _ : / @ -, at most 200, a letter or digit first", shorten(name))
-	}
-	return nil
+func (s *Store) imagePath(name oci.Name) string {
+	sum := sha256.Sum256([]byte(name.String())) // a name can be longer than one of a file
+	return filepath.Join(s.dir, "images", hex.EncodeToString(sum[:])+".json")
 }
 
-func (s *Store) imagePath(name string) string {
-	return filepath.Join(s.dir, "images", url.PathEscape(name)+".json")
-}
-
-// Image returns the image of that name, or ErrNotFound.
+// Image returns the image of that name, or ErrNotFound. A name with a digest finds whatever was pulled by it.
 func (s *Store) Image(name string) (Image, error) {
-	if err := checkImageName(name); err != nil {
+	parsed, err := oci.ParseName(name)
+	if err != nil {
 		return Image{}, err
 	}
-	content, err := os.ReadFile(s.imagePath(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return Image{}, fmt.Errorf("image %s: %w: load it with \"drover image load %s FILE.tar\"", name, ErrNotFound, name)
+	image, err := s.readImage(s.imagePath(parsed))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return image, err
 	}
+	if parsed.Digest != "" {
+		return s.byManifest(parsed)
+	}
+	return Image{}, fmt.Errorf("image %s: %w", parsed.Familiar(), ErrNotFound)
+}
+
+func (s *Store) readImage(path string) (Image, error) {
+	content, err := os.ReadFile(path)
 	if err != nil {
-		return Image{}, fmt.Errorf("image %s: %w", name, err)
+		return Image{}, fmt.Errorf("reading an image's record: %w", err)
 	}
 	var image Image
 	if err := json.Unmarshal(content, &image); err != nil {
-		return Image{}, fmt.Errorf("image %s: %w: %w", name, ErrCorrupt, err)
+		return Image{}, fmt.Errorf("%s: %w: %w", path, ErrCorrupt, err)
 	}
 	return image, nil
+}
+
+// byManifest finds an image of a repository that has another name than the digest it is asked for by.
+func (s *Store) byManifest(name oci.Name) (Image, error) {
+	images, err := s.Images()
+	if err != nil {
+		return Image{}, err
+	}
+	for _, image := range images {
+		has, err := oci.ParseName(image.Name)
+		if err == nil && image.Manifest == name.Digest && has.Registry == name.Registry && has.Repository == name.Repository {
+			return image, nil
+		}
+	}
+	return Image{}, fmt.Errorf("image %s: %w", name.Familiar(), ErrNotFound)
+}
+
+// Find returns the images that a person means by a name, or by the first digits of a digest: one, or all the names of
+// one image. It returns ErrNotFound, and ErrAmbiguous if the digits fit several images.
+func (s *Store) Find(what string) ([]Image, error) {
+	image, nameErr := s.Image(what)
+	if nameErr == nil {
+		return []Image{image}, nil
+	}
+	digits := strings.TrimPrefix(what, "sha256:")
+	if len(digits) < 4 || strings.Trim(digits, "0123456789abcdef") != "" {
+		return nil, nameErr
+	}
+	images, err := s.Images()
+	if err != nil {
+		return nil, err
+	}
+	images = slices.DeleteFunc(images, func(i Image) bool { return !strings.HasPrefix(hexOf(i.Digest), digits) })
+	if len(images) == 0 {
+		return nil, fmt.Errorf("image %s: %w", what, ErrNotFound)
+	}
+	for _, i := range images {
+		if i.Digest != images[0].Digest {
+			return nil, fmt.Errorf("%s: %w: %s and %s", what, ErrAmbiguous, images[0].Name, i.Name)
+		}
+	}
+	return images, nil
 }
 
 // Images returns all images, sorted by name.
@@ -68,12 +114,11 @@ func (s *Store) Images() ([]Image, error) {
 	}
 	images := make([]Image, 0, len(files))
 	for _, file := range files {
-		name, err := url.PathUnescape(strings.TrimSuffix(file.Name(), ".json"))
-		if err != nil || checkImageName(name) != nil {
-			continue // not written by us, or not whole yet
+		if strings.HasPrefix(file.Name(), ".") {
+			continue // not whole yet
 		}
-		image, err := s.Image(name)
-		if errors.Is(err, ErrNotFound) {
+		image, err := s.readImage(filepath.Join(s.dir, "images", file.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed meanwhile
 		}
 		if err != nil {
@@ -85,34 +130,43 @@ func (s *Store) Images() ([]Image, error) {
 	return images, nil
 }
 
-// Tag gives a name to a layer that is here; an image that had the name loses it.
-func (s *Store) Tag(name string, digest state.Digest) (Image, error) {
-	var image Image
-	err := checkImageName(name)
-	if err == nil {
-		err = s.locked(func() error {
-			var err error
-			image, err = s.tag(name, digest, time.Now())
-			return err
-		})
+// newName reads a name that a person gives to an image.
+func newName(s string) (oci.Name, error) {
+	name, err := oci.ParseName(s)
+	if err == nil && name.Digest != "" {
+		err = fmt.Errorf("image name %s is %w: take a tag: a digest is computed, not given", shorten(s), oci.ErrName)
 	}
+	return name, err
+}
+
+// Tag gives one more name to an image; another image that had the name loses it.
+func (s *Store) Tag(image Image, name string) (Image, error) {
+	parsed, err := newName(name)
 	if err != nil {
-		return Image{}, fmt.Errorf("naming layer %s: %w", digest.Short(), explainFull(err, s.dir))
+		return Image{}, err
+	}
+	image.Tagged = time.Now()
+	err = s.locked(func() error {
+		var err error
+		image, err = s.tag(parsed, image)
+		return err
+	})
+	if err != nil {
+		return Image{}, fmt.Errorf("naming image %s: %w", parsed.Familiar(), explainFull(err, s.dir))
 	}
 	return image, nil
 }
 
-func (s *Store) tag(name string, digest state.Digest, now time.Time) (Image, error) {
-	if !s.Has(digest) {
-		return Image{}, fmt.Errorf("layer %s: %w", digest.Short(), ErrNotFound)
-	}
-	blob, err := os.Stat(s.blobPath(digest))
-	if err != nil {
-		return Image{}, err
-	}
-	image := Image{
-		Name: name, Digest: digest, Layers: []state.Digest{digest}, Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		Size: blob.Size(), Created: now.UTC().Truncate(time.Second),
+// tag records an image under a name, if all its layers are here.
+func (s *Store) tag(name oci.Name, image Image) (Image, error) {
+	image.Name, image.Size = name.Familiar(), 0
+	image.Created, image.Tagged = image.Created.UTC().Truncate(time.Second), image.Tagged.UTC().Truncate(time.Millisecond)
+	for _, layer := range distinct(image.Layers) {
+		size, err := s.Size(layer)
+		if err != nil {
+			return Image{}, err
+		}
+		image.Size += size
 	}
 	content, err := json.Marshal(image)
 	if err != nil {
@@ -121,60 +175,13 @@ func (s *Store) tag(name string, digest state.Digest, now time.Time) (Image, err
 	return image, replaceFile(s.imagePath(name), content)
 }
 
-// Remove takes a name away. Its layer goes too, unless another name or a pod's overlay needs it.
-func (s *Store) Remove(name string) error {
-	tmp, err := s.newScratch()
-	if err != nil {
-		return err
-	}
-	defer tmp.remove() //nolint:errcheck // as in load
-	return s.locked(func() error {
-		image, err := s.Image(name)
-		if err != nil {
-			return err
-		}
-		if err := os.Remove(s.imagePath(name)); err != nil {
-			return fmt.Errorf("removing image %s: %w", name, err)
-		}
-		needed, err := s.needed(image.Digest)
-		if err != nil || needed {
-			return err
-		}
-		// The blob goes first: without it the layer counts as absent, whatever happens now.
-		err = os.Remove(s.blobPath(image.Digest))
-		if err == nil || errors.Is(err, fs.ErrNotExist) {
-			err = os.Rename(s.layerPath(image.Digest), tmp.layer())
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing the layer of image %s: %w", name, err)
-		}
-		return nil
-	})
-}
-
-// needed says if a name or a pod's overlay stands on the layer.
-func (s *Store) needed(digest state.Digest) (bool, error) {
-	images, err := s.Images()
-	if err != nil {
-		return false, err
-	}
-	for _, image := range images {
-		if slices.Contains(image.Layers, digest) {
-			return true, nil
+// distinct leaves out layers that come again.
+func distinct(layers []state.Digest) []state.Digest {
+	var out []state.Digest
+	for _, l := range layers {
+		if !slices.Contains(out, l) {
+			out = append(out, l)
 		}
 	}
-	pods, err := os.ReadDir(filepath.Join(s.dir, "pods"))
-	if err != nil {
-		return false, err
-	}
-	for _, pod := range pods {
-		lowers, err := s.readLowers(pod.Name())
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return false, err
-		}
-		if slices.Contains(lowers, digest) {
-			return true, nil
-		}
-	}
-	return false, nil
+	return out
 }

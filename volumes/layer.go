@@ -11,57 +11,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
 	"github.com/drover-mesh/drover/state"
+	"github.com/drover-mesh/drover/volumes/oci"
 )
-
-// Load takes in the tar of a root file system, plain or packed with gzip or zstd, and gives it a name; an image
-// that had the name loses it, and its layer stays. It reads tarball to its end. On an error nothing has changed.
-func (s *Store) Load(ctx context.Context, name string, tarball io.Reader) (Image, error) {
-	image, err := s.load(ctx, name, tarball)
-	if err != nil {
-		return Image{}, fmt.Errorf("loading image %s: %w", shorten(name), explainFull(err, s.dir))
-	}
-	return image, nil
-}
-
-func (s *Store) load(ctx context.Context, name string, tarball io.Reader) (Image, error) {
-	if err := checkImageName(name); err != nil {
-		return Image{}, err
-	}
-	tmp, err := s.newScratch()
-	if err != nil {
-		return Image{}, err
-	}
-	defer tmp.remove() //nolint:errcheck // what stays is deleted when the store is opened again
-	plain, err := decompress(bufio.NewReaderSize(&contextReader{ctx, tarball}, 64<<10))
-	if err != nil {
-		return Image{}, err
-	}
-	defer plain.Close()
-	var digest state.Digest
-	err = writeFile(tmp.blob(), func(blob io.Writer) error {
-		packed, err := zstd.NewWriter(blob)
-		if err != nil {
-			return err
-		}
-		digest, err = s.receive(ctx, tmp, io.TeeReader(plain, packed))
-		return errors.Join(err, packed.Close())
-	})
-	if err != nil {
-		return Image{}, err
-	}
-	var image Image
-	err = s.publish(tmp, digest, func() error {
-		image, err = s.tag(name, digest, time.Now())
-		return err
-	})
-	return image, err
-}
 
 // Import takes in a layer as Export wrote it, which it reads to its end; it becomes visible only if it has the
 // digest. If the layer is here already, Import returns without reading. On an error nothing has changed.
@@ -69,13 +25,13 @@ func (s *Store) Import(ctx context.Context, digest state.Digest, blob io.Reader)
 	if s.Has(digest) {
 		return nil
 	}
-	if err := s.importLayer(ctx, digest, blob); err != nil {
+	if err := s.importLayer(ctx, digest, blob, nil); err != nil {
 		return fmt.Errorf("importing layer %s: %w", digest.Short(), explainFull(err, s.dir))
 	}
 	return nil
 }
 
-func (s *Store) importLayer(ctx context.Context, digest state.Digest, blob io.Reader) error {
+func (s *Store) importLayer(ctx context.Context, digest state.Digest, blob io.Reader, tell func(int64)) error {
 	if err := digest.Validate(); err != nil {
 		return err
 	}
@@ -83,39 +39,89 @@ func (s *Store) importLayer(ctx context.Context, digest state.Digest, blob io.Re
 	if err != nil {
 		return err
 	}
-	defer tmp.remove() //nolint:errcheck // as in load
+	defer tmp.remove() //nolint:errcheck // what stays is deleted when the store is opened again
+	in := &input{ctx: ctx, r: blob, tell: tell}
 	err = writeFile(tmp.blob(), func(w io.Writer) error {
-		plain, err := newZstdReader(io.TeeReader(&contextReader{ctx, blob}, w))
+		plain, err := newZstdReader(io.TeeReader(in, w))
 		if err != nil {
 			return err
 		}
 		defer plain.Close()
-		got, err := s.receive(ctx, tmp, plain)
-		if err == nil && got != digest {
-			err = fmt.Errorf("%w: its content has the digest %s", ErrCorrupt, got)
-		}
-		return err
+		got, err := s.receive(ctx, tmp, in, plain, layerTar)
+		return checkDigest(got, digest, err)
 	})
 	if err != nil {
-		return err
+		return in.because(err)
 	}
 	return s.publish(tmp, digest, func() error { return nil })
 }
 
+// importPacked takes in a layer as a registry or an archive has it.
+func (s *Store) importPacked(ctx context.Context, layer oci.Layer, progress func(int64)) error {
+	tmp, err := s.newScratch()
+	if err != nil {
+		return err
+	}
+	defer tmp.remove() //nolint:errcheck // as in importLayer
+	blob, err := layer.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	in := &input{ctx: ctx, r: blob, tell: progress}
+	got, err := s.repack(ctx, tmp, in, layerTar)
+	if err := checkDigest(got, layer.Digest, err); err != nil {
+		return in.because(err)
+	}
+	return s.publish(tmp, layer.Digest, func() error { return nil })
+}
+
+func checkDigest(got, want state.Digest, err error) error {
+	if err == nil && got != want {
+		err = fmt.Errorf("%w: its content has the digest %s", ErrCorrupt, got)
+	}
+	return err
+}
+
+// repack unpacks a tar, plain or packed, into tmp and packs it anew, as all layers are kept. It returns its digest.
+func (s *Store) repack(ctx context.Context, tmp *scratch, in *input, kind tarKind) (digest state.Digest, err error) {
+	buffered := bufio.NewReaderSize(in, 64<<10)
+	plain, err := decompress(buffered)
+	if err != nil {
+		return "", err
+	}
+	defer plain.Close()
+	err = writeFile(tmp.blob(), func(blob io.Writer) error {
+		packed, err := zstd.NewWriter(blob)
+		if err != nil {
+			return err
+		}
+		digest, err = s.receive(ctx, tmp, in, io.TeeReader(plain, packed), kind)
+		return errors.Join(err, packed.Close())
+	})
+	if err != nil {
+		return "", err
+	}
+	return digest, in.drain(buffered)
+}
+
 // receive unpacks a tar into tmp and returns its digest.
-func (s *Store) receive(ctx context.Context, tmp *scratch, plain io.Reader) (state.Digest, error) {
+func (s *Store) receive(ctx context.Context, tmp *scratch, in *input, plain io.Reader, kind tarKind) (state.Digest, error) {
 	if err := os.Mkdir(tmp.layer(), 0o700); err != nil {
 		return "", err
 	}
 	hash := sha256.New()
 	end := &endMarker{}
-	// Headers count too: a tar of nothing but padding has no content that Limits could see.
-	bound := &boundedReader{r: io.TeeReader(plain, io.MultiWriter(hash, end)), left: s.limits.Bytes + s.limits.Entries*4096}
-	if err := unpack(ctx, bound, tmp.layer(), s.limits); err != nil {
+	bound := &unpacked{r: io.TeeReader(plain, io.MultiWriter(hash, end)), packed: in, limits: s.limits}
+	notes, err := unpack(ctx, bound, tmp.layer(), s.limits, kind)
+	if err != nil {
+		return "", err
+	}
+	if err := notes.write(tmp.notes()); err != nil {
 		return "", err
 	}
 	if _, err := io.Copy(io.Discard, bound); err != nil { // the padding behind the end belongs to the digest
-		return "", err
+		return "", corrupt(err)
 	}
 	if end.zeros < 1024 {
 		return "", fmt.Errorf("%w: the tar is cut short: it has no end marker", ErrCorrupt)
@@ -134,6 +140,10 @@ func (s *Store) publish(tmp *scratch, digest state.Digest, then func() error) er
 		if err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
 			return err
 		}
+		if err := os.Rename(tmp.notes(), s.notesPath(digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		// The blob comes last: without it the layer counts as absent.
 		if err := os.Rename(tmp.blob(), s.blobPath(digest)); err != nil {
 			return err
 		}
@@ -187,6 +197,7 @@ func (s *Store) Export(ctx context.Context, digest state.Digest, w io.Writer) er
 
 func (t *scratch) blob() string  { return filepath.Join(t.path, "blob") }
 func (t *scratch) layer() string { return filepath.Join(t.path, "layer") }
+func (t *scratch) notes() string { return filepath.Join(t.path, "notes.json") }
 
 func writeFile(path string, write func(io.Writer) error) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -207,20 +218,6 @@ func (c *contextReader) Read(b []byte) (int, error) {
 		return 0, context.Cause(c.ctx)
 	}
 	return c.r.Read(b)
-}
-
-// A boundedReader fails once more than left bytes come.
-type boundedReader struct {
-	r    io.Reader
-	left int64
-}
-
-func (b *boundedReader) Read(p []byte) (int, error) {
-	n, err := b.r.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return 0, fmt.Errorf("%w: the tar has more bytes than is allowed", ErrTooLarge)
-	}
-	return n, err
 }
 
 // An endMarker counts the zero bytes at the end of what is written to it. A tar ends with two blocks of 512 of

@@ -38,7 +38,7 @@ func TestLoadKeepsEverythingThatTarKeeps(t *testing.T) {
 			m.change(t)
 		}
 		s := newStore(t)
-		image, err := s.Load(t.Context(), "x", bytes.NewReader(systemTar(t, m.root)))
+		image, err := load(t, s, "x", bytes.NewReader(systemTar(t, m.root)))
 		require.NoError(t, err)
 		wanted, found := describe(t, m.root), describe(t, s.layerPath(image.Digest))
 		for name, line := range wanted {
@@ -58,7 +58,7 @@ func TestLoadKeepsEverythingThatTarKeeps(t *testing.T) {
 func TestLoadKeepsAWholeSystemDirectory(t *testing.T) {
 	needRoot(t)
 	s := newStore(t)
-	image, err := s.Load(t.Context(), "x", bytes.NewReader(systemTar(t, "/etc")))
+	image, err := load(t, s, "x", bytes.NewReader(systemTar(t, "/etc")))
 	require.NoError(t, err)
 	requireSameTree(t, "/etc", s.layerPath(image.Digest))
 }
@@ -81,7 +81,7 @@ func TestAPodsFilesMoveTwice(t *testing.T) {
 	places := make([]*Store, 3)
 	for i := range places {
 		places[i] = newStore(t)
-		_, err := places[i].Load(t.Context(), "image", bytes.NewReader(image))
+		_, err := load(t, places[i], "image", bytes.NewReader(image))
 		require.NoError(t, err)
 	}
 	lowers := []state.Digest{digestOf(image)}
@@ -104,7 +104,7 @@ func TestAPodsFilesMoveTwice(t *testing.T) {
 func TestAWhiteoutIsShippedOnce(t *testing.T) {
 	needRoot(t)
 	s := newStore(t)
-	image, err := s.Load(t.Context(), "x", bytes.NewReader(tarOf(t, regular("a", ""), regular("b", ""), regular("c", ""))))
+	image, err := load(t, s, "x", bytes.NewReader(tarOf(t, regular("a", ""), regular("b", ""), regular("c", ""))))
 	require.NoError(t, err)
 	root, to := mounted(t, s, "pod", []state.Digest{image.Digest}), t.TempDir()
 	run(t, root.Path, "rm a b")
@@ -138,7 +138,7 @@ func TestRandomChangesThroughAnOverlayMove(t *testing.T) {
 		from, to := newStore(t), newStore(t)
 		lowers := make([]state.Digest, 1)
 		for _, s := range []*Store{from, to} {
-			loaded, err := s.Load(t.Context(), "image", bytes.NewReader(image))
+			loaded, err := load(t, s, "image", bytes.NewReader(image))
 			require.NoError(t, err)
 			lowers[0] = loaded.Digest
 		}
@@ -183,20 +183,20 @@ func TestAFullDiskLeavesNothingBehind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, err := OpenStore(smallDisk(t, c.options))
 			require.NoError(t, err)
-			_, err = s.Load(t.Context(), "big", bytes.NewReader(c.image))
+			_, err = load(t, s, "big", bytes.NewReader(c.image))
 			require.ErrorIs(t, err, ErrFull)
 			require.ErrorContains(t, err, s.dir)
 			requireEmpty(t, s)
 
 			elsewhere := newStore(t)
-			image, err := elsewhere.Load(t.Context(), "big", bytes.NewReader(c.image))
+			image, err := load(t, elsewhere, "big", bytes.NewReader(c.image))
 			require.NoError(t, err)
 			var wire bytes.Buffer
 			require.NoError(t, elsewhere.Export(t.Context(), image.Digest, &wire))
 			require.ErrorIs(t, s.Import(t.Context(), image.Digest, &wire), ErrFull)
 			requireEmpty(t, s)
 
-			_, err = s.Load(t.Context(), "small", bytes.NewReader(sampleTar(t)))
+			_, err = load(t, s, "small", bytes.NewReader(sampleTar(t)))
 			require.NoError(t, err, "there is room for this one")
 		})
 	}
@@ -234,7 +234,7 @@ func TestAKilledLoadLeavesNothing(t *testing.T) {
 	if dir := os.Getenv(where); dir != "" {
 		s, err := OpenStore(dir)
 		require.NoError(t, err)
-		_, _ = s.Load(t.Context(), "x", os.Stdin)
+		_, _ = load(t, s, "x", os.Stdin)
 		return
 	}
 	dir := filepath.Join(t.TempDir(), "store")

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -78,7 +79,7 @@ func (s *Store) prepare(ctx context.Context, uid string, lowers []state.Digest) 
 				return err
 			}
 		}
-		if err := makeUpper(root.Upper, s.layerPath(lowers[len(lowers)-1])); err != nil {
+		if err := s.makeUpper(root.Upper, lowers); err != nil {
 			return err
 		}
 		if before != nil {
@@ -92,22 +93,6 @@ func (s *Store) prepare(ctx context.Context, uid string, lowers []state.Digest) 
 	})
 }
 
-// makeUpper makes an upper whose own mode and owner, which the overlay's root shows, are those of the layer below.
-func makeUpper(upper, lower string) error {
-	err := os.Mkdir(upper, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var st unix.Stat_t
-	if err := unix.Lstat(lower, &st); err != nil {
-		return err
-	}
-	return setMetadata(upper, &entry{mode: st.Mode, uid: st.Uid, gid: st.Gid, mtime: st.Mtim}, false)
-}
-
 func (s *Store) readLowers(uid string) ([]state.Digest, error) {
 	content, err := os.ReadFile(filepath.Join(s.dir, "pods", uid, "lowers.json"))
 	if err != nil {
@@ -118,6 +103,24 @@ func (s *Store) readLowers(uid string) ([]state.Digest, error) {
 		return nil, fmt.Errorf("layers of pod %s: %w: %w", uid, ErrCorrupt, err)
 	}
 	return lowers, nil
+}
+
+// keepLowers lets the layers of an overlay stay for a while without it: its pod may come back.
+func (s *Store) keepLowers(uid string) error {
+	lowers, err := s.readLowers(uid)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, lower := range lowers {
+		if err := os.Chtimes(s.blobPath(lower), now, now); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Mount mounts the root file system of a pod over its layers, the lowest first, and prepares it if need be. If
@@ -147,16 +150,12 @@ func (s *Store) mount(root Root, lowers []state.Digest) error {
 				return fmt.Errorf("something else (%s) is mounted at %s: unmount it: %w", m.fsType, root.Path, ErrInUse)
 			}
 		}
-		options, err := s.overlayOptions(root, lowers)
-		if err != nil {
-			return err
-		}
 		// From now on the pod changes it, and no snapshot can continue from what was applied.
 		if err := os.Remove(roundFile(root.Upper)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err := unix.Mount("overlay", root.Path, "overlay", 0, options); err != nil {
-			return fmt.Errorf("overlay (%s): %w", options, err)
+		if err := s.mountOverlay(root, lowers); err != nil {
+			return err
 		}
 		if err := unix.Mount("", root.Path, "", unix.MS_PRIVATE, ""); err != nil {
 			return errors.Join(fmt.Errorf("making it private: %w", err), unix.Unmount(root.Path, unix.UMOUNT_NOFOLLOW))
@@ -168,21 +167,56 @@ func (s *Store) mount(root Root, lowers []state.Digest) error {
 // overlayOptions chooses what makes an upper independent of the place and the lowers that it was made on
 // (Documentation/filesystems/overlayfs.rst): no index of file handles, no inode numbers that depend on the layers,
 // no file whose content or whose children are elsewhere.
-func (s *Store) overlayOptions(root Root, lowers []state.Digest) (string, error) {
-	// overlayfs wants the topmost first, and none twice. A layer that comes again hides all that it brought before.
-	var paths []string
-	for _, lower := range slices.Backward(lowers) {
-		if path := escapeOption(s.layerPath(lower)); !slices.Contains(paths, path) {
-			paths = append(paths, path)
-		}
-	}
-	options := "lowerdir=" + strings.Join(paths, ":") +
+func overlayOptions(root Root, lowers []string) (string, error) {
+	options := "lowerdir=" + strings.Join(lowers, ":") +
 		",upperdir=" + escapeOption(root.Upper) + ",workdir=" + escapeOption(root.Work) +
 		",index=off,xino=off,metacopy=off,redirect_dir=nofollow"
 	if len(options) >= os.Getpagesize() { // mount(2) takes one page
-		return "", fmt.Errorf("%w: %d layers under %s: the kernel takes the names of about 40", ErrTooLarge, len(lowers), s.dir)
+		return "", fmt.Errorf("%w: the kernel takes no more names of layers than fit into %d bytes", ErrTooLarge, os.Getpagesize())
 	}
 	return options, nil
+}
+
+func (s *Store) mountOverlay(root Root, lowers []state.Digest) error {
+	var paths []string
+	for _, lower := range s.stack(lowers) {
+		paths = append(paths, escapeOption(s.layerPath(lower)))
+	}
+	options, err := overlayOptions(root, paths)
+	if err != nil { // some 40 layers: with shorter names for them there is room for more than an image may have
+		short, closeAll, openErr := s.openLayers(lowers)
+		if openErr != nil {
+			return openErr
+		}
+		defer closeAll()
+		if options, err = overlayOptions(root, short); err != nil {
+			return err
+		}
+	}
+	if err := unix.Mount("overlay", root.Path, "overlay", 0, options); err != nil {
+		return fmt.Errorf("overlay (%s): %w", options, err)
+	}
+	return nil
+}
+
+// openLayers names layers by open descriptors.
+func (s *Store) openLayers(lowers []state.Digest) (paths []string, closeAll func(), err error) {
+	var open []int
+	closeAll = func() {
+		for _, fd := range open {
+			_ = unix.Close(fd)
+		}
+	}
+	for _, lower := range s.stack(lowers) {
+		fd, err := unix.Open(s.layerPath(lower), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			closeAll()
+			return nil, nil, fmt.Errorf("opening layer %s: %w", lower.Short(), err)
+		}
+		open = append(open, fd)
+		paths = append(paths, fmt.Sprintf("/proc/self/fd/%d", fd))
+	}
+	return paths, closeAll, nil
 }
 
 var optionEscaper = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `:`, `\:`)
@@ -239,6 +273,9 @@ func (s *Store) RemoveRoot(uid string) error {
 		if len(mounts) > 0 {
 			return fmt.Errorf("%s is mounted: unmount it first: %w", mounts[0].point, ErrInUse)
 		}
+		if err := s.keepLowers(uid); err != nil {
+			return err
+		}
 		// Out of the way at once: many files take long to delete, and others wait for the lock.
 		err = os.Rename(dir, filepath.Join(trash.path, "pod"))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -249,5 +286,5 @@ func (s *Store) RemoveRoot(uid string) error {
 	if err = errors.Join(err, trash.remove()); err != nil {
 		return fmt.Errorf("removing the root file system of pod %s: %w", uid, err)
 	}
-	return nil
+	return s.collect()
 }

@@ -24,7 +24,7 @@ func needRoot(t testing.TB) {
 
 func loadSample(t testing.TB, s *Store) []state.Digest {
 	t.Helper()
-	image, err := s.Load(t.Context(), "sample", bytes.NewReader(sampleTar(t)))
+	image, err := load(t, s, "sample", bytes.NewReader(sampleTar(t)))
 	require.NoError(t, err)
 	return []state.Digest{image.Digest}
 }
@@ -69,7 +69,7 @@ func TestMountShowsTheOwnerAndModeOfTheLayersRoot(t *testing.T) {
 	s := newStore(t)
 	top := directory("./")
 	top.Mode = 0o711
-	image, err := s.Load(t.Context(), "x", bytes.NewReader(tarOf(t, top, regular("f", "x"))))
+	image, err := load(t, s, "x", bytes.NewReader(tarOf(t, top, regular("f", "x"))))
 	require.NoError(t, err)
 	root := mounted(t, s, "pod-1", []state.Digest{image.Digest})
 	info, err := os.Stat(root.Path)
@@ -135,7 +135,7 @@ func TestUpperLayersHideLowerOnes(t *testing.T) {
 		{regular("b", "middle"), regular("c", "middle")},
 		{regular("c", "topmost")},
 	} {
-		image, err := s.Load(t.Context(), string(rune('x'+i)), bytes.NewReader(tarOf(t, files...)))
+		image, err := load(t, s, string(rune('x'+i)), bytes.NewReader(tarOf(t, files...)))
 		require.NoError(t, err)
 		require.Equal(t, []state.Digest{image.Digest}, image.Layers)
 		lowers = append(lowers, image.Digest)

@@ -17,6 +17,19 @@ type placer struct {
 	*tree
 	fromUpper bool // an upper may carry overlayfs's marks of opaque directories
 	dirs      map[string]*dirState
+	dirBytes  int64 // of the names in dirs
+}
+
+// maxDirBytes bounds the names of directories that are remembered until the end: some two million of them. One entry
+// can imply two thousand.
+const maxDirBytes = 256 << 20
+
+func (p *placer) remember(d *dirState) error {
+	if p.dirBytes += int64(len(d.path)); p.dirBytes > maxDirBytes {
+		return fmt.Errorf("entry %q: %w: too many directories", shorten(d.path), ErrTooLarge)
+	}
+	p.dirs[d.path] = d
+	return nil
 }
 
 // dirState is what finish gives to a directory: all of it, or only its time.
@@ -24,6 +37,7 @@ type dirState struct {
 	entry
 	timeOnly bool
 	existed  bool // it had been there before, maybe with attributes that must go
+	implied  bool // nothing describes it but the paths of what it holds
 }
 
 func newPlacer(t *tree, fromUpper bool) *placer {
@@ -113,8 +127,7 @@ func (p *placer) link(e *entry, parent int, base string) error {
 
 func (p *placer) placeDir(e *entry) error {
 	if e.path == "." {
-		p.dirs["."] = &dirState{entry: *e, existed: true}
-		return nil
+		return p.remember(&dirState{entry: *e, existed: true})
 	}
 	parent, base, err := p.parentOf(e.path)
 	if err != nil {
@@ -124,8 +137,7 @@ func (p *placer) placeDir(e *entry) error {
 	if err != nil {
 		return fmt.Errorf("making directory %s: %w", e.path, err)
 	}
-	p.dirs[e.path] = &dirState{entry: *e, existed: existed}
-	return nil
+	return p.remember(&dirState{entry: *e, existed: existed})
 }
 
 // makeDir makes a directory, in the place of anything else that has its name, and says if there was one already.
@@ -147,6 +159,23 @@ func makeDir(parent int, base string) (existed bool, err error) {
 	return false, unix.Mkdirat(parent, base, 0o700)
 }
 
+// impliedDir is a directory of which nothing is known.
+func impliedDir(path string) *entry {
+	return &entry{path: path, mode: unix.S_IFDIR | 0o755, uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}
+}
+
+// implied lists the directories that nothing describes, those first that hold others.
+func (p *placer) implied() []string {
+	var names []string
+	for name, d := range p.dirs {
+		if d.implied {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // parentOf is parent for a path that is about to change: it makes missing directories and remembers the time of
 // one that was there.
 func (p *placer) parentOf(name string) (fd int, base string, err error) {
@@ -155,9 +184,10 @@ func (p *placer) parentOf(name string) (fd int, base string, err error) {
 	if errors.Is(err, unix.ENOENT) {
 		// A layer may leave out the directories of its files. All get the same time, so that every node that
 		// unpacks it has the same tree.
-		if err := p.placeDir(&entry{path: dir, mode: unix.S_IFDIR | 0o755, uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}); err != nil {
+		if err := p.placeDir(impliedDir(dir)); err != nil {
 			return -1, "", err
 		}
+		p.dirs[dir].implied = true
 		fd, err = p.directory(dir)
 	}
 	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
@@ -171,7 +201,9 @@ func (p *placer) parentOf(name string) (fd int, base string, err error) {
 		if err := unix.Fstat(fd, &st); err != nil {
 			return -1, "", err
 		}
-		p.dirs[dir] = &dirState{entry: entry{path: dir, mtime: st.Mtim}, timeOnly: true}
+		if err := p.remember(&dirState{entry: entry{path: dir, mtime: st.Mtim}, timeOnly: true}); err != nil {
+			return -1, "", err
+		}
 	}
 	return fd, path.Base(name), nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +19,7 @@ import (
 type Store struct {
 	dir    string
 	limits Limits
+	keep   time.Duration // how long an unused layer stays
 }
 
 // An Option changes what OpenStore opens.
@@ -32,7 +34,7 @@ func OpenStore(dir string, options ...Option) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening store: %w", err)
 	}
-	s := &Store{limits: Limits{}.withDefaults()}
+	s := &Store{limits: Limits{}.withDefaults(), keep: keepUnused}
 	for _, option := range options {
 		option(s)
 	}
@@ -49,11 +51,19 @@ func OpenStore(dir string, options ...Option) (*Store, error) {
 	if err := s.clean(); err != nil {
 		return nil, fmt.Errorf("cleaning store %s: %w", dir, err)
 	}
+	if err := s.collect(); err != nil {
+		return nil, fmt.Errorf("cleaning store %s: %w", dir, err)
+	}
 	return s, nil
 }
 
 func (s *Store) blobPath(d state.Digest) string {
 	return filepath.Join(s.dir, "blobs/sha256", hexOf(d)+".tar.zst")
+}
+
+// notesPath is where the notes on a layer are. There are none on most.
+func (s *Store) notesPath(d state.Digest) string {
+	return filepath.Join(s.dir, "blobs/sha256", hexOf(d)+".notes.json")
 }
 
 func (s *Store) layerPath(d state.Digest) string {

@@ -3,6 +3,7 @@ package volumes
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -86,4 +87,18 @@ func read(t testing.TB, elements ...string) string {
 	content, err := os.ReadFile(filepath.Join(elements...))
 	require.NoError(t, err)
 	return strings.TrimSpace(string(content))
+}
+
+// load loads a file that holds one image.
+func load(t testing.TB, s *Store, name string, r io.Reader) (Image, error) {
+	t.Helper()
+	return loadWith(t.Context(), s, name, r)
+}
+
+func loadWith(ctx context.Context, s *Store, name string, r io.Reader) (Image, error) {
+	images, err := s.Load(ctx, LoadOptions{Name: name}, r)
+	if err != nil {
+		return Image{}, err
+	}
+	return images[0], nil
 }

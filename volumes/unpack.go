@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"path"
 	"slices"
 	"strings"
 
@@ -19,6 +19,7 @@ import (
 type Limits struct {
 	Entries int64 // files of all types; default 4,000,000
 	Bytes   int64 // content when unpacked, holes included; default 256 GiB
+	Ratio   int64 // bytes of a layer for each that it has packed, beyond a 64th of Bytes; default 200
 }
 
 func (l Limits) withDefaults() Limits {
@@ -27,6 +28,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Bytes <= 0 {
 		l.Bytes = 256 << 30
+	}
+	if l.Ratio <= 0 {
+		l.Ratio = 200
 	}
 	return l
 }
@@ -43,15 +47,34 @@ func (l *Limits) spend(e *entry) error {
 	return nil
 }
 
+// A tarKind says what a tar is.
+type tarKind int
+
+const (
+	rootTar  tarKind = iota // a whole root file system, or an archive of images
+	layerTar                // a layer, which may hide files of those below it
+)
+
 // unpack makes dir, which is empty, the tree that a tar describes.
-func unpack(ctx context.Context, r io.Reader, dir string, limits Limits) error {
+func unpack(ctx context.Context, r io.Reader, dir string, limits Limits, kind tarKind) (layerNotes, error) {
 	t, err := openTree(dir)
 	if err != nil {
-		return err
+		return layerNotes{}, err
 	}
 	defer t.close()
 	p := newPlacer(t, false)
-	p.dirs["."] = &dirState{entry: entry{path: ".", mode: unix.S_IFDIR | 0o755, uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}}
+	p.dirs["."] = &dirState{entry: *impliedDir("."), implied: true}
+	var marks whiteouts
+	if err := p.unpack(ctx, r, limits, kind, &marks); err != nil {
+		return layerNotes{}, err
+	}
+	if err := marks.place(p); err != nil {
+		return layerNotes{}, err
+	}
+	return layerNotes{Implied: p.implied(), Hiding: slices.Sorted(maps.Keys(marks.hiding))}, p.finish()
+}
+
+func (p *placer) unpack(ctx context.Context, r io.Reader, limits Limits, kind tarKind, marks *whiteouts) error {
 	archive := tar.NewReader(r)
 	for entries := 0; ; entries++ {
 		if err := ctx.Err(); err != nil {
@@ -59,13 +82,13 @@ func unpack(ctx context.Context, r io.Reader, dir string, limits Limits) error {
 		}
 		header, err := archive.Next()
 		if errors.Is(err, io.EOF) {
-			if entries == 0 {
+			if entries == 0 && kind == rootTar {
 				return fmt.Errorf("%w: it holds no file: is it the tar of a root file system?", ErrCorrupt)
 			}
-			return p.finish()
+			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("reading tar: %w", err)
+			return fmt.Errorf("reading tar: %w", corrupt(err))
 		}
 		e, err := tarEntry(header)
 		if err != nil {
@@ -76,6 +99,13 @@ func unpack(ctx context.Context, r io.Reader, dir string, limits Limits) error {
 		}
 		if err := limits.spend(e); err != nil {
 			return err
+		}
+		marked, err := marks.take(e, kind)
+		if err != nil {
+			return err
+		}
+		if marked {
+			continue
 		}
 		if err := p.place(e, func(f *os.File) error { return copySparse(f, archive, e.size) }); err != nil {
 			return err
@@ -118,6 +148,9 @@ func tarEntry(h *tar.Header) (*entry, error) {
 	case tar.TypeChar:
 		e.mode |= unix.S_IFCHR
 		e.rdev = unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))
+		if e.rdev == 0 {
+			return nil, &RefusedError{Entry: name, Reason: "is the character device 0:0, by which overlayfs hides files"}
+		}
 	case tar.TypeBlock:
 		e.mode |= unix.S_IFBLK
 		e.rdev = unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))
@@ -125,11 +158,6 @@ func tarEntry(h *tar.Header) (*entry, error) {
 		e.mode |= unix.S_IFIFO
 	default:
 		return nil, &RefusedError{Entry: name, Reason: fmt.Sprintf("has a type (%q) that no file system has", h.Typeflag)}
-	}
-	if strings.HasPrefix(path.Base(name), ".wh.") {
-		// An OCI layer of several would hide files of those below it so (image-spec, layer.md). A root file system is
-		// whole; as a plain file the mark would silently be content.
-		return nil, &RefusedError{Entry: name, Reason: "is an OCI whiteout: give the root file system as one flat tar"}
 	}
 	return e, tarXattrs(e, h)
 }
@@ -155,7 +183,7 @@ func copySparse(f *os.File, r io.Reader, size int64) error {
 	for at := int64(0); at < size; {
 		n, err := io.ReadFull(r, buf[:min(int64(len(buf)), size-at)])
 		if err != nil {
-			return fmt.Errorf("reading its content: %w", err)
+			return fmt.Errorf("reading its content: %w", corrupt(err))
 		}
 		if !allZero(buf[:n]) {
 			if _, err := f.WriteAt(buf[:n], at); err != nil {

@@ -44,7 +44,7 @@ func TestUnsafeEntriesAreRefusedByName(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
-			_, err := s.Load(t.Context(), "bad", bytes.NewReader(tarOf(t, c.files...)))
+			_, err := load(t, s, "bad", bytes.NewReader(tarOf(t, c.files...)))
 			var refused *RefusedError
 			require.ErrorAs(t, err, &refused)
 			require.ErrorContains(t, err, c.want)
@@ -58,7 +58,7 @@ func TestUnsafeEntriesAreRefusedByName(t *testing.T) {
 
 func TestLaterEntriesReplaceEarlierOnes(t *testing.T) {
 	s := newStore(t)
-	image, err := s.Load(t.Context(), "x", bytes.NewReader(tarOf(t,
+	image, err := load(t, s, "x", bytes.NewReader(tarOf(t,
 		regular("/a", "old"), regular("a", "new"), // a leading / is only how it is written
 		symlink("b", "a"), regular("b", "file"), // not through the link
 		directory("c"), regular("c/x", "x"), symlink("c", "a"), // a directory goes with what it holds
@@ -83,9 +83,10 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte{0x28, 0xb5, 0x2f, 0xfd, 0})
 	s := newStore(f, WithLimits(Limits{Entries: 1000, Bytes: 1 << 20}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		image, err := s.Load(t.Context(), "x", bytes.NewReader(b))
+		image, err := load(t, s, "x", bytes.NewReader(b))
 		if err == nil {
-			require.NoError(t, s.Remove(image.Name))
+			_, err := s.Remove(image.Name)
+			require.NoError(t, err)
 		}
 		requireEmpty(t, s)
 	})
