@@ -159,7 +159,9 @@ func (a *agent) serve(ctx context.Context) error {
 	life, end := context.WithCancel(ctx)
 	defer end()
 	config := migrate.Config{Node: a.config.Node, Journals: a.journals(), Ledger: a.quorum, Log: a.log.With("part", "migrate")}
-	a.pods = &pods{host: a.host, ledger: a.quorum, backOffs: backOffs{}, busy: map[string]bool{}}
+	peers := meshPeers{node: a.config.Node, gossip: a.gossip, transport: a.transport, peers: a.peers}
+	images := newImages(a.config.Node, a.host.layers, peers, a.config.Registries, a.log.With("part", "images"))
+	a.pods = &pods{host: a.host, images: images, ledger: a.quorum, backOffs: backOffs{}, busy: map[string]bool{}}
 	arrivals := migrate.NewArrivals(life, config, destination{a.host})
 	defer arrivals.Close()
 	defer end()
@@ -170,7 +172,7 @@ func (a *agent) serve(ctx context.Context) error {
 	defer m.jobs.Wait()
 	defer end()
 	b := &backend{
-		config: a.config, version: a.version, started: time.Now(), pods: a.pods, moves: m,
+		config: a.config, version: a.version, started: time.Now(), pods: a.pods, images: images, moves: m,
 		gossip: a.gossip, quorum: a.quorum, catchUp: a.catchUp, transport: a.transport,
 	}
 	handler := api.NewHandler(b, api.HandlerConfig{Node: a.config.Node, Peers: a.peers, Log: a.log.With("part", "api")})
@@ -185,7 +187,7 @@ func (a *agent) serve(ctx context.Context) error {
 	g, life := errgroup.WithContext(life)
 	g.Go(func() error { return api.Serve(life, socket, handler, a.log) })
 	g.Go(func() error { return api.Serve(life, a.transport.Listener(transport.API), mesh, a.log) })
-	calls := moveServer{arrivals: arrivals, log: a.log.With("part", "migrate")}
+	calls := moveServer{arrivals: arrivals, layers: a.host.layers, log: a.log.With("part", "migrate")}
 	g.Go(func() error { return calls.serve(life, a.transport.Listener(transport.Move)) })
 	g.Go(func() error { return calls.serve(life, a.transport.Listener(transport.Bulk)) })
 	g.Go(func() error { a.enrol(life); return nil })

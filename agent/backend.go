@@ -19,6 +19,7 @@ type backend struct {
 	version   string
 	started   time.Time
 	pods      *pods
+	images    *images
 	moves     *moves
 	gossip    *gossip.Mesh
 	quorum    *quorum.Quorum

@@ -23,6 +23,10 @@ import (
 //	images     call{move}             (image, body)...  end  answer
 //	take over  call{move, manifest}   milestone...      answer
 //
+// Any node of the mesh may fetch any layer, also outside a move: there the answer comes first.
+//
+//	fetch      call{digest}           answer            body
+//
 // A body is frames of data and one that ends it.
 const (
 	framePreflight wire.Type = 1 + iota
@@ -38,6 +42,7 @@ const (
 	frameEnd
 	frameTree
 	frameLog
+	frameFetch
 )
 
 const (

@@ -12,7 +12,6 @@ import (
 	"github.com/drover-mesh/drover/agent/api"
 	"github.com/drover-mesh/drover/agent/pod"
 	"github.com/drover-mesh/drover/state"
-	"github.com/drover-mesh/drover/volumes"
 )
 
 // newID returns a name that nothing else has: of a pod, or with a prefix of a move.
@@ -30,6 +29,7 @@ func newID() string {
 // pods runs the pods that this node owns.
 type pods struct {
 	*host
+	images *images
 	ledger ledger
 
 	backOffs backOffs // of whoever has taken the pod
@@ -64,7 +64,7 @@ func (p *pods) isBusy(uid string) bool {
 // run creates a pod here and returns when it runs; if that fails nothing is left of it.
 func (p *pods) run(ctx context.Context, m *pod.Manifest) (state.Pod, error) {
 	what := "running pod " + m.Name()
-	containers, err := p.containers(what, m)
+	containers, err := p.containers(ctx, m)
 	if err != nil {
 		return state.Pod{}, err
 	}
@@ -91,15 +91,11 @@ func (p *pods) run(ctx context.Context, m *pod.Manifest) (state.Pod, error) {
 	return *r.Pod, nil
 }
 
-// containers looks up the images of a pod's containers on this node.
-func (p *pods) containers(what string, m *pod.Manifest) ([]state.Container, error) {
+// containers makes the images of a pod's containers be on this node.
+func (p *pods) containers(ctx context.Context, m *pod.Manifest) ([]state.Container, error) {
 	var all []state.Container
 	for _, c := range m.Containers() {
-		image, err := p.layers.Image(c.Image)
-		if errors.Is(err, volumes.ErrNotFound) {
-			return nil, api.Errorf(api.FailedPrecondition, what, "image %s is not on %s", c.Image, p.node).
-				WithCure(fmt.Sprintf("load it there: drover image load %s ROOT-FILE-SYSTEM.tar --node %s", c.Image, p.node))
-		}
+		image, err := p.images.Ensure(ctx, c.Image, c.PullPolicy, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -4,19 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
 
 	"github.com/drover-mesh/drover/agent/migrate"
+	"github.com/drover-mesh/drover/state"
 	"github.com/drover-mesh/drover/transport"
 	"github.com/drover-mesh/drover/transport/wire"
 )
 
-// moveServer answers the calls of moves that come to this node.
+// moveServer answers the calls of moves that come to this node, and of nodes that lack layers.
 type moveServer struct {
 	arrivals *migrate.Arrivals
+	layers   layerSource
 	log      *slog.Logger
+}
+
+// layerSource has layers that other nodes may want.
+type layerSource interface {
+	Has(layer state.Digest) bool
+	Export(ctx context.Context, layer state.Digest, w io.Writer) error
 }
 
 // serve answers the streams of a listener until ctx ends, and waits for them.
@@ -56,12 +65,30 @@ func (s moveServer) answer(ctx context.Context, conn *transport.Conn) error {
 	if err := msg.Decode(&c); err != nil {
 		return err
 	}
+	if msg.Type == frameFetch {
+		return s.sendLayer(ctx, conn, c.Digest)
+	}
 	var a answer
 	if err := s.do(ctx, conn, msg.Type, c, &a); err != nil {
 		s.log.Warn("a call of a move failed", "peer", conn.Peer(), "move", c.Move, "err", err)
 		a.Error = err.Error()
 	}
 	return wire.WriteMessage(conn, frameAnswer, a)
+}
+
+// sendLayer sends a layer to a node that lacks it. What breaks in the middle of it breaks the stream.
+func (s moveServer) sendLayer(ctx context.Context, conn *transport.Conn, layer state.Digest) error {
+	if !s.layers.Has(layer) {
+		return wire.WriteMessage(conn, frameAnswer, answer{Error: fmt.Sprintf("there is no layer %.80s", string(layer))})
+	}
+	if err := wire.WriteMessage(conn, frameAnswer, answer{}); err != nil {
+		return err
+	}
+	err := writeBody(conn, func(w io.Writer) error { return s.layers.Export(ctx, layer, w) })
+	if err != nil {
+		conn.Reset(transport.FirstUserCode)
+	}
+	return err
 }
 
 func (s moveServer) do(ctx context.Context, conn *transport.Conn, t wire.Type, c call, a *answer) error {

@@ -14,8 +14,9 @@ import (
 )
 
 var (
-	nameForm   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-	cgroupForm = regexp.MustCompile(`^(/[a-zA-Z0-9_.:@-]+)+$`)
+	nameForm     = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	registryForm = regexp.MustCompile(`^([a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?$`)
+	cgroupForm   = regexp.MustCompile(`^(/[a-zA-Z0-9_.:@-]+)+$`)
 )
 
 // The forms of labels are Kubernetes' (its "Labels and Selectors"): a name, before it perhaps a DNS subdomain and '/'.
@@ -60,6 +61,11 @@ func (c *Config) check(doc *document) {
 	}
 	k.assert(c.StateDir != c.RunDir, "runDir", "%q is the stateDir too, but must not outlive a reboot", c.RunDir)
 	k.assert(len(c.socket()) <= maxSocket, "socket", "%q has %d bytes", c.socket(), len(c.socket()))
+	k.assert(c.Registries.AuthFile == "" || path.IsAbs(c.Registries.AuthFile), "registries.authFile", "%q is not absolute", c.Registries.AuthFile)
+	for i, host := range c.Registries.Insecure {
+		k.assert(registryForm.MatchString(host), fmt.Sprintf("registries.insecure[%d]", i), "%q is no host", host)
+	}
+	unique(k, "registries.insecure", c.Registries.Insecure)
 	k.assert(cgroupForm.MatchString(c.CgroupParent) && path.Clean(c.CgroupParent) == c.CgroupParent, "cgroupParent", "%q is not valid", c.CgroupParent)
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")

@@ -34,6 +34,8 @@ type Config struct {
 	Socket       string `yaml:"socket" want:"an absolute path of at most 107 bytes"`
 	CgroupParent string `yaml:"cgroupParent" want:"an absolute cgroup path such as /drover"`
 
+	Registries Registries `yaml:"registries"`
+
 	BulkRate Rate `yaml:"bulkRate" want:"a rate such as 800kbit, 100mbit or 2.5gbit; \"\" is unlimited"`
 	Log      Log  `yaml:"log"`
 }
@@ -52,6 +54,15 @@ type Overlay struct {
 	VNI  uint32 `yaml:"vni" want:"a number from 1 to 16777215"`
 	Port uint16 `yaml:"port" want:"a UDP port from 1 to 65535"`
 }
+
+// Registries says how this node asks registries for images.
+type Registries struct {
+	AuthFile string   `yaml:"authFile" want:"the absolute path of a file with credentials, as docker login writes it"`
+	Insecure []string `yaml:"insecure" want:"registries, with their ports, such as [registry.example.org:5000]"`
+}
+
+// IsInsecure says whether a registry may be spoken to in the clear.
+func (r Registries) IsInsecure(host string) bool { return slices.Contains(r.Insecure, host) }
 
 // Log says what is logged and how.
 type Log struct {

@@ -88,7 +88,7 @@ func TestErrorShowsLineAndValidFields(t *testing.T) {
 agent.yaml:3:1: unknown field "adddress"; did you mean "address"?
     3 | adddress: 10.77.1.1:7400
       | ^
-  valid: node, site, address, gossip, join, role, servers, podCIDR, overlay, labels, identity, stateDir, runDir, socket, cgroupParent, bulkRate, log`)
+  valid: node, site, address, gossip, join, role, servers, podCIDR, overlay, labels, identity, stateDir, runDir, socket, cgroupParent, registries, bulkRate, log`)
 
 	_, err = Parse("agent.yaml", []byte(minimal+"log: {level: inof}\n"))
 	require.EqualError(t, err, `agent.yaml:4:14: log.level: "inof" is not valid; did you mean "info"?

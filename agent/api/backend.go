@@ -39,13 +39,6 @@ type Pods interface {
 	RemovePod(ctx context.Context, name string) error
 }
 
-// Images loads and lists the images of a node; "" means the asked node. A Backend is asked for its own node only.
-type Images interface {
-	// LoadImage reads a tar to its end. An error of tar other than io.EOF means that it was cut: nothing may be kept.
-	LoadImage(ctx context.Context, name, node string, tar io.Reader) (Image, error)
-	ListImages(ctx context.Context, node string) ([]Image, error)
-}
-
 // Mesh shows the mesh as the asked node sees it.
 type Mesh interface {
 	GetStatus(ctx context.Context) (Status, error)

@@ -103,41 +103,6 @@ func (c *Client) RemovePod(ctx context.Context, name string) error {
 	return c.wrap(err)
 }
 
-// LoadImage sends a tar to a node. If reading it fails, the node keeps nothing of it.
-func (c *Client) LoadImage(ctx context.Context, name, node string, tar io.Reader) (Image, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := c.images.Load(ctx)
-	if err != nil {
-		return Image{}, c.wrap(err)
-	}
-	header := &droverv1.LoadImageHeader{Name: name, Node: node}
-	err = stream.Send(&droverv1.LoadImageRequest{Part: &droverv1.LoadImageRequest_Header{Header: header}})
-	buf := make([]byte, chunkSize)
-	for err == nil {
-		n, readErr := io.ReadFull(tar, buf)
-		if n > 0 {
-			err = stream.Send(&droverv1.LoadImageRequest{Part: &droverv1.LoadImageRequest_Chunk{Chunk: buf[:n]}})
-		}
-		if errors.Is(readErr, io.EOF) || errors.Is(readErr, io.ErrUnexpectedEOF) {
-			break
-		}
-		if readErr != nil {
-			cancel() // so that the node sees a cut, not an end
-			_, _ = stream.CloseAndReceive()
-			return Image{}, Errorf(InvalidArgument, "loading image "+name, "reading it: %w", readErr)
-		}
-	}
-	resp, err := stream.CloseAndReceive() // has the node's error too, if a Send failed with io.EOF
-	return imageFromProto(resp.GetImage()), c.wrap(err)
-}
-
-// ListImages returns the images of a node.
-func (c *Client) ListImages(ctx context.Context, node string) ([]Image, error) {
-	resp, err := c.images.List(ctx, &droverv1.ListImagesRequest{Node: node})
-	return each(resp.GetImages(), imageFromProto), c.wrap(err)
-}
-
 // GetStatus returns the state of the mesh in short.
 func (c *Client) GetStatus(ctx context.Context) (Status, error) {
 	resp, err := c.mesh.Status(ctx, &droverv1.StatusRequest{})

@@ -39,14 +39,6 @@ func containerFromProto(c *droverv1.Container) Container {
 	}
 }
 
-func imageToProto(i Image) *droverv1.Image {
-	return &droverv1.Image{Name: i.Name, Digest: i.Digest, Size: i.Size, Created: timeToProto(i.Created), Node: i.Node}
-}
-
-func imageFromProto(i *droverv1.Image) Image {
-	return Image{Name: i.GetName(), Digest: i.GetDigest(), Size: i.GetSize(), Created: timeFromProto(i.GetCreated()), Node: i.GetNode()}
-}
-
 func nodeToProto(n Node) *droverv1.Node {
 	return &droverv1.Node{
 		Name: n.Name, Site: n.Site, Address: n.Address, Gossip: n.Gossip, State: string(n.State), Role: n.Role,

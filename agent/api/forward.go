@@ -59,6 +59,12 @@ func PeerClient(dial func(ctx context.Context, node string) (net.Conn, error)) *
 	}}
 }
 
+// NewPeerClient returns a client of the agent of another node, for the agent self. What it asks goes no further than that
+// node. peers is as PeerClient returns it.
+func NewPeerClient(peers *http.Client, self, node string) *Client {
+	return newClient(peers, "http://"+node, peerTarget(node), connect.WithInterceptors(forwarding(self)))
+}
+
 // cleartextHTTP2 is HTTP/2 by prior knowledge, which streams in both directions over any connection.
 func cleartextHTTP2() *http.Protocols {
 	p := new(http.Protocols)

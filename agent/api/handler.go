@@ -61,7 +61,7 @@ func (h *handler) at(ctx context.Context, node string) (API, error) {
 }
 
 func (h *handler) peer(node string) *Client {
-	return newClient(h.config.Peers, "http://"+node, peerTarget(node), connect.WithInterceptors(forwarding(h.config.Node)))
+	return NewPeerClient(h.config.Peers, h.config.Node, node)
 }
 
 // atOwner returns who answers for a pod.

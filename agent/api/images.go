@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"io"
+	"sync"
 
 	"connectrpc.com/connect"
 
@@ -22,18 +23,19 @@ func (h imagesHandler) Load(ctx context.Context, stream *connect.ClientStream[dr
 		return nil, Errorf(InvalidArgument, "loading an image", "the stream has no header")
 	}
 	header := stream.Msg().GetHeader()
-	if header.GetName() == "" {
-		return nil, &Error{Code: InvalidArgument, What: "loading an image", Violations: []Violation{{"name", "is missing"}}}
+	if header == nil {
+		return nil, Errorf(InvalidArgument, "loading an image", "the stream doesn't begin with a header")
 	}
 	at, err := h.atNode(ctx, header.GetNode())
 	if err != nil {
 		return nil, err
 	}
-	image, err := at.LoadImage(ctx, header.GetName(), header.GetNode(), &chunkReader{stream: stream})
+	o := LoadImage{Name: header.GetName(), Node: header.GetNode(), Platform: header.GetPlatform()}
+	images, err := at.LoadImage(ctx, o, &chunkReader{stream: stream})
 	if err != nil {
 		return nil, err
 	}
-	return &droverv1.LoadImageResponse{Image: imageToProto(image)}, nil
+	return &droverv1.LoadImageResponse{Images: each(images, imageToProto)}, nil
 }
 
 func (h imagesHandler) List(ctx context.Context, req *droverv1.ListImagesRequest) (*droverv1.ListImagesResponse, error) {
@@ -46,6 +48,66 @@ func (h imagesHandler) List(ctx context.Context, req *droverv1.ListImagesRequest
 		return nil, err
 	}
 	return &droverv1.ListImagesResponse{Images: each(images, imageToProto)}, nil
+}
+
+func (h imagesHandler) Inspect(ctx context.Context, req *droverv1.InspectImageRequest) (*droverv1.InspectImageResponse, error) {
+	at, err := h.atNode(ctx, req.GetNode())
+	if err != nil {
+		return nil, err
+	}
+	image, err := at.InspectImage(ctx, req.GetName(), req.GetNode())
+	if err != nil {
+		return nil, err
+	}
+	return &droverv1.InspectImageResponse{Image: imageToProto(image)}, nil
+}
+
+func (h imagesHandler) Tag(ctx context.Context, req *droverv1.TagImageRequest) (*droverv1.TagImageResponse, error) {
+	at, err := h.atNode(ctx, req.GetNode())
+	if err != nil {
+		return nil, err
+	}
+	image, err := at.TagImage(ctx, req.GetName(), req.GetTag(), req.GetNode())
+	if err != nil {
+		return nil, err
+	}
+	return &droverv1.TagImageResponse{Image: imageToProto(image)}, nil
+}
+
+func (h imagesHandler) Remove(ctx context.Context, req *droverv1.RemoveImageRequest) (*droverv1.RemoveImageResponse, error) {
+	at, err := h.atNode(ctx, req.GetNode())
+	if err != nil {
+		return nil, err
+	}
+	removed, err := at.RemoveImage(ctx, req.GetName(), req.GetNode())
+	if err != nil {
+		return nil, err
+	}
+	return &droverv1.RemoveImageResponse{Name: removed.Name, Freed: removed.Freed}, nil
+}
+
+func (h imagesHandler) Pull(ctx context.Context, req *droverv1.PullImageRequest, stream *connect.ServerStream[droverv1.PullImageResponse]) error {
+	at, err := h.atNode(ctx, req.GetNode())
+	if err != nil {
+		return err
+	}
+	o := PullImage{
+		Reference: req.GetReference(), Node: req.GetNode(), Platform: req.GetPlatform(), Insecure: req.GetInsecure(),
+		Credentials: credentialsFromProto(req.GetCredentials()),
+	}
+	var one sync.Mutex // several layers come at once
+	image, err := at.PullImage(ctx, o, func(p LayerProgress) {
+		one.Lock()
+		defer one.Unlock()
+		// Who doesn't hear it has gone, and ends ctx.
+		_ = stream.Send(&droverv1.PullImageResponse{Part: &droverv1.PullImageResponse_Progress{Progress: layerToProto(p)}})
+	})
+	if err != nil {
+		return err
+	}
+	one.Lock()
+	defer one.Unlock()
+	return stream.Send(&droverv1.PullImageResponse{Part: &droverv1.PullImageResponse_Image{Image: imageToProto(image)}})
 }
 
 // chunkReader reads the chunks of a stream. It ends with io.EOF only if the sender ended the stream in order.

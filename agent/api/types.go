@@ -45,15 +45,6 @@ const (
 	PodUnknown     PodPhase = "Unknown"
 )
 
-// Image is an image in the store of a node.
-type Image struct {
-	Name    string    `json:"name"`
-	Digest  string    `json:"digest"`
-	Size    int64     `json:"size"` // bytes
-	Created time.Time `json:"created"`
-	Node    string    `json:"node"`
-}
-
 // Node is a member of the mesh as the asked node sees it.
 type Node struct {
 	Name    string    `json:"name"`

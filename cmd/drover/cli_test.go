@@ -84,7 +84,17 @@ func fake() *apitest.Backend {
 			{Name: "fra", Site: "frankfurt", Address: "10.77.2.1:7400", Gossip: "10.77.2.1:7946", State: api.NodeAlive, Role: "leader", Version: "v1", Arch: "amd64", RTTms: 50.31},
 			{Name: "nyc", Site: "new-york", State: api.NodeDead, Role: "voter"},
 		},
-		Images: []api.Image{{Name: "redis:7", Digest: "sha256:0123456789abcdef", Size: 42_000_000, Created: apitest.Created, Node: "ams"}},
+		Images: []api.Image{
+			{
+				Name: "redis:7", Digest: "sha256:0123456789abcdef", Manifest: "sha256:fedcba9876543210", Layers: []string{"sha256:00112233", "sha256:44556677"},
+				Platform: "linux/amd64", Size: 42_000_000, Created: apitest.Created, Tagged: apitest.Created.Add(time.Hour), Node: "ams",
+				Document: []byte(`{"os":"linux","config":{"Cmd":["redis-server"]}}`),
+			},
+			{
+				Name: "localhost:5000/team/app@sha256:5555", Digest: "sha256:89abcdef01234567", Manifest: "sha256:5555", Layers: []string{"sha256:00112233"},
+				Platform: "linux/amd64", Size: 900, Created: apitest.Created.Add(-time.Hour), Tagged: apitest.Created, Node: "ams",
+			},
+		},
 		Migrations: []api.Migration{
 			{ID: "m1", Pod: "redis", From: "fra", To: "ams", Epoch: 3, Phase: api.MigrationDone},
 			{ID: "m2", Pod: "redis", From: "ams", To: "nyc", Epoch: 4, Phase: api.MigrationAborted, Reason: "restore on nyc: no memory"},
@@ -155,6 +165,10 @@ func TestOutput(t *testing.T) {
 		"pod-rm":           {"pod", "rm", "redis"},
 		"image-load":       {"image", "load", "redis:7", tar},
 		"image-ls":         {"image", "ls"},
+		"image-inspect":    {"image", "inspect", "redis:7"},
+		"image-tag":        {"image", "tag", "redis:7", "example.org/redis:prod"},
+		"image-rm":         {"image", "rm", "redis:7"},
+		"image-pull":       {"image", "pull", "redis:7"},
 		"node-ls":          {"node", "ls"},
 		"status":           {"status"},
 		"migrate":          {"migrate", "redis", "--to", "fra"},
@@ -230,7 +244,9 @@ func TestFailures(t *testing.T) {
 func TestWrongUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"foo"}, {"pod", "foo"}, {"--foo"}, {"pod", "ls", "x"}, {"pod", "get"}, {"pod", "run"}, {"pod", "ls", "-o", "xml"}, {"migrate", "redis"},
-		{"migrate", "--to", "fra"}, {"mesh", "init", "a", "b"}, {"mesh", "init", "--dir", "x"}, {"mesh", "init", "A B", "--nodes", "ams", "--dir", "/dev/null/x"}, {"image", "load", "x"},
+		{"migrate", "--to", "fra"}, {"mesh", "init", "a", "b"}, {"mesh", "init", "--dir", "x"}, {"mesh", "init", "A B", "--nodes", "ams", "--dir", "/dev/null/x"},
+		{"image", "load"}, {"image", "load", "x", "y", "z"}, {"image", "load", t.TempDir()}, {"image", "load", "x"}, {"image", "rm"}, {"image", "tag", "x"},
+		{"image", "pull", "UPPER"}, {"image", "pull", "x", "--authfile", "/no/such/file"},
 		{"pod", "run", "-f", "/no/such/file"}, {"image", "load", "x", "/no/such/file"},
 	} {
 		c, code := drover(t, "/no/such/socket", args)

@@ -126,7 +126,7 @@ func Deploy(ctx context.Context, client *api.Client, name, image string, manifes
 		return api.Pod{}, err
 	}
 	defer f.Close()
-	if _, err := client.LoadImage(ctx, name, "", f); err != nil {
+	if _, err := client.LoadImage(ctx, api.LoadImage{Name: name}, f); err != nil {
 		return api.Pod{}, err
 	}
 	return client.RunPod(ctx, bytes.Clone(manifest), "")

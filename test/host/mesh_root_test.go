@@ -81,7 +81,7 @@ func (m *mesh) load(ctx context.Context, site, name, path string) error {
 		return err
 	}
 	defer f.Close()
-	_, err = m.clients[site].LoadImage(ctx, name, site, f)
+	_, err = m.clients[site].LoadImage(ctx, api.LoadImage{Name: name, Node: site}, f)
 	return err
 }
 

@@ -65,7 +65,7 @@ func TestManifestsAreRefused(t *testing.T) {
 	probe := bytes.Replace(workload.Redis, []byte("      command:"), []byte("      livenessProbe: {tcpSocket: {port: 6379}}\n      command:"), 1)
 	m.requireRefused(t, "ams", []string{"pod", "run", "-f", m.file(t, "ams", "probe.yaml", probe)}, 2, "spec.containers[0].livenessProbe")
 	missing := bytes.Replace(workload.Redis, []byte("image: redis"), []byte("image: nowhere"), 1)
-	m.requireRefused(t, "ams", []string{"pod", "run", "-f", m.file(t, "ams", "missing.yaml", missing)}, 6, "image nowhere is not on ams", "drover image load nowhere")
+	m.requireRefused(t, "ams", []string{"pod", "run", "-f", m.file(t, "ams", "missing.yaml", missing)}, 6, "image nowhere:latest is not on ams, nor to be had", "fra does not have it", "drover image load nowhere:latest")
 	m.requireRefused(t, "ams", []string{"pod", "run", "-f", m.file(t, "ams", "no.yaml", []byte("{"))}, 2)
 
 	redis := m.file(t, "ams", "redis.yaml", workload.Redis)

@@ -99,20 +99,69 @@ func (b *Backend) PodLogs(ctx context.Context, name string, follow bool, w io.Wr
 // RemovePod only notes the call.
 func (b *Backend) RemovePod(_ context.Context, name string) error { return b.call("remove " + name) }
 
-// LoadImage reads the tar and returns an image of its size, the digest being that of nothing.
-func (b *Backend) LoadImage(_ context.Context, name, _ string, tar io.Reader) (api.Image, error) {
-	if err := b.call("loading " + name); err != nil {
-		return api.Image{}, err
+// LoadImage reads the file and returns an image of its size, the digest being that of nothing.
+func (b *Backend) LoadImage(_ context.Context, o api.LoadImage, r io.Reader) ([]api.Image, error) {
+	if err := b.call("loading " + o.Name); err != nil {
+		return nil, err
 	}
-	n, err := io.Copy(io.Discard, tar)
+	n, err := io.Copy(io.Discard, r)
 	if err != nil {
-		return api.Image{}, errors.Join(b.call("cut "+name), err)
+		return nil, errors.Join(b.call("cut "+o.Name), err)
 	}
-	return api.Image{Name: name, Digest: "sha256:0123456789abcdef", Size: n, Created: Created, Node: b.Node}, b.call("loaded " + name)
+	i := anImage(o.Name, b.Node)
+	i.Size = n
+	return []api.Image{i}, b.call("loaded " + o.Name)
+}
+
+func anImage(name, node string) api.Image {
+	return api.Image{
+		Name: name, Digest: "sha256:0123456789abcdef", Layers: []string{"sha256:0123456789abcdef"}, Platform: "linux/amd64",
+		Created: Created, Tagged: Created, Node: node,
+	}
 }
 
 // ListImages answers from Images.
 func (b *Backend) ListImages(context.Context, string) ([]api.Image, error) { return b.Images, b.Err }
+
+// InspectImage answers from Images, by name.
+func (b *Backend) InspectImage(_ context.Context, name, _ string) (api.Image, error) {
+	for _, i := range b.Images {
+		if i.Name == name {
+			return i, b.Err
+		}
+	}
+	return api.Image{}, errors.Join(b.Err, api.Errorf(api.NotFound, "", "there is no image %q", name))
+}
+
+// TagImage returns the image under its new name.
+func (b *Backend) TagImage(ctx context.Context, name, tag, node string) (api.Image, error) {
+	i, err := b.InspectImage(ctx, name, node)
+	i.Name = tag
+	return i, err
+}
+
+// RemoveImage only notes the call.
+func (b *Backend) RemoveImage(_ context.Context, name, _ string) (api.RemovedImage, error) {
+	return api.RemovedImage{Name: name, Freed: 40 << 20}, b.call("remove image " + name)
+}
+
+// PullImage tells of two layers, one of which had been there, and returns an image.
+func (b *Backend) PullImage(_ context.Context, o api.PullImage, progress func(api.LayerProgress)) (api.Image, error) {
+	if err := b.call("pull " + o.Reference); err != nil {
+		return api.Image{}, err
+	}
+	for _, p := range []api.LayerProgress{
+		{Layer: "sha256:00112233445566778899", Here: true, BytesTotal: 30 << 20},
+		{Layer: "sha256:aabbccddeeff00112233", BytesTotal: 12 << 20},
+		{Layer: "sha256:aabbccddeeff00112233", BytesDone: 6 << 20, BytesTotal: 12 << 20},
+		{Layer: "sha256:aabbccddeeff00112233", Here: true, BytesDone: 12 << 20, BytesTotal: 12 << 20},
+	} {
+		progress(p)
+	}
+	i := anImage(o.Reference, b.Node)
+	i.Size = 42 << 20
+	return i, nil
+}
 
 // GetStatus answers from Status.
 func (b *Backend) GetStatus(context.Context) (api.Status, error) { return b.Status, b.Err }

@@ -23,12 +23,24 @@ const (
 )
 
 type Image struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Digest        string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
-	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
-	Created       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created,proto3" json:"created,omitempty"`
-	Node          string                 `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Digest of the configuration: what Docker calls the image's ID.
+	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Bytes of the packed layers.
+	Size int64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	// When it was built.
+	Created *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created,proto3" json:"created,omitempty"`
+	Node    string                 `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
+	// Digest of the manifest or index that the name stood for.
+	Manifest string `protobuf:"bytes,6,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	// Digests of the uncompressed layers, the lowest first.
+	Layers   []string `protobuf:"bytes,7,rep,name=layers,proto3" json:"layers,omitempty"`
+	Platform string   `protobuf:"bytes,8,opt,name=platform,proto3" json:"platform,omitempty"`
+	// When it got its name.
+	Tagged *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=tagged,proto3" json:"tagged,omitempty"`
+	// The OCI image configuration, byte by byte: only Inspect tells it.
+	Document      []byte `protobuf:"bytes,10,opt,name=document,proto3" json:"document,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -96,6 +108,41 @@ func (x *Image) GetNode() string {
 		return x.Node
 	}
 	return ""
+}
+
+func (x *Image) GetManifest() string {
+	if x != nil {
+		return x.Manifest
+	}
+	return ""
+}
+
+func (x *Image) GetLayers() []string {
+	if x != nil {
+		return x.Layers
+	}
+	return nil
+}
+
+func (x *Image) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
+func (x *Image) GetTagged() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Tagged
+	}
+	return nil
+}
+
+func (x *Image) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
 }
 
 type LoadImageRequest struct {
@@ -182,9 +229,11 @@ func (*LoadImageRequest_Chunk) isLoadImageRequest_Part() {}
 
 type LoadImageHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Node that takes the image; empty means the agent's own.
-	Node          string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	// Empty takes the names in the file.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	// Of several images of a name, the one for this platform; empty means the node's.
+	Platform      string `protobuf:"bytes,3,opt,name=platform,proto3" json:"platform,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -233,9 +282,16 @@ func (x *LoadImageHeader) GetNode() string {
 	return ""
 }
 
+func (x *LoadImageHeader) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
 type LoadImageResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Image         *Image                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	Images        []*Image               `protobuf:"bytes,1,rep,name=images,proto3" json:"images,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -270,17 +326,16 @@ func (*LoadImageResponse) Descriptor() ([]byte, []int) {
 	return file_images_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *LoadImageResponse) GetImage() *Image {
+func (x *LoadImageResponse) GetImages() []*Image {
 	if x != nil {
-		return x.Image
+		return x.Images
 	}
 	return nil
 }
 
 type ListImagesRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Node whose images are listed; empty means the agent's own.
-	Node          string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -366,33 +421,692 @@ func (x *ListImagesResponse) GetImages() []*Image {
 	return nil
 }
 
+type InspectImageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name or first digits of the digest.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Node          string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InspectImageRequest) Reset() {
+	*x = InspectImageRequest{}
+	mi := &file_images_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InspectImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InspectImageRequest) ProtoMessage() {}
+
+func (x *InspectImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_images_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InspectImageRequest.ProtoReflect.Descriptor instead.
+func (*InspectImageRequest) Descriptor() ([]byte, []int) {
+	return file_images_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *InspectImageRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *InspectImageRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type InspectImageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Image         *Image                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InspectImageResponse) Reset() {
+	*x = InspectImageResponse{}
+	mi := &file_images_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InspectImageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InspectImageResponse) ProtoMessage() {}
+
+func (x *InspectImageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_images_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InspectImageResponse.ProtoReflect.Descriptor instead.
+func (*InspectImageResponse) Descriptor() ([]byte, []int) {
+	return file_images_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *InspectImageResponse) GetImage() *Image {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+type TagImageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name or first digits of the digest.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The name that is added.
+	Tag           string `protobuf:"bytes,2,opt,name=tag,proto3" json:"tag,omitempty"`
+	Node          string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TagImageRequest) Reset() {
+	*x = TagImageRequest{}
+	mi := &file_images_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TagImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TagImageRequest) ProtoMessage() {}
+
+func (x *TagImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_images_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TagImageRequest.ProtoReflect.Descriptor instead.
+func (*TagImageRequest) Descriptor() ([]byte, []int) {
+	return file_images_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *TagImageRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TagImageRequest) GetTag() string {
+	if x != nil {
+		return x.Tag
+	}
+	return ""
+}
+
+func (x *TagImageRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type TagImageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Image         *Image                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TagImageResponse) Reset() {
+	*x = TagImageResponse{}
+	mi := &file_images_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TagImageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TagImageResponse) ProtoMessage() {}
+
+func (x *TagImageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_images_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TagImageResponse.ProtoReflect.Descriptor instead.
+func (*TagImageResponse) Descriptor() ([]byte, []int) {
+	return file_images_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TagImageResponse) GetImage() *Image {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+type RemoveImageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name or first digits of the digest.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Node          string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveImageRequest) Reset() {
+	*x = RemoveImageRequest{}
+	mi := &file_images_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveImageRequest) ProtoMessage() {}
+
+func (x *RemoveImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_images_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveImageRequest.ProtoReflect.Descriptor instead.
+func (*RemoveImageRequest) Descriptor() ([]byte, []int) {
+	return file_images_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RemoveImageRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RemoveImageRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type RemoveImageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name that was removed.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Bytes of the layers that went with it.
+	Freed         int64 `protobuf:"varint,2,opt,name=freed,proto3" json:"freed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveImageResponse) Reset() {
+	*x = RemoveImageResponse{}
+	mi := &file_images_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveImageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveImageResponse) ProtoMessage() {}
+
+func (x *RemoveImageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_images_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveImageResponse.ProtoReflect.Descriptor instead.
+func (*RemoveImageResponse) Descriptor() ([]byte, []int) {
+	return file_images_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RemoveImageResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RemoveImageResponse) GetFreed() int64 {
+	if x != nil {
+		return x.Freed
+	}
+	return 0
+}
+
+type PullImageRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Reference string                 `protobuf:"bytes,1,opt,name=reference,proto3" json:"reference,omitempty"`
+	Node      string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Platform  string                 `protobuf:"bytes,3,opt,name=platform,proto3" json:"platform,omitempty"`
+	// Plain HTTP, or a certificate that nobody vouches for, will do.
+	Insecure bool `protobuf:"varint,4,opt,name=insecure,proto3" json:"insecure,omitempty"`
+	// Left out: those that the node has.
+	Credentials   *RegistryCredentials `protobuf:"bytes,5,opt,name=credentials,proto3" json:"credentials,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PullImageRequest) Reset() {
+	*x = PullImageRequest{}
+	mi := &file_images_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PullImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PullImageRequest) ProtoMessage() {}
+
+func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_images_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PullImageRequest.ProtoReflect.Descriptor instead.
+func (*PullImageRequest) Descriptor() ([]byte, []int) {
+	return file_images_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PullImageRequest) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *PullImageRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *PullImageRequest) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
+func (x *PullImageRequest) GetInsecure() bool {
+	if x != nil {
+		return x.Insecure
+	}
+	return false
+}
+
+func (x *PullImageRequest) GetCredentials() *RegistryCredentials {
+	if x != nil {
+		return x.Credentials
+	}
+	return nil
+}
+
+// RegistryCredentials are as in Docker's config.json.
+type RegistryCredentials struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Username      string                 `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	Password      string                 `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	IdentityToken string                 `protobuf:"bytes,3,opt,name=identity_token,json=identityToken,proto3" json:"identity_token,omitempty"`
+	RegistryToken string                 `protobuf:"bytes,4,opt,name=registry_token,json=registryToken,proto3" json:"registry_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegistryCredentials) Reset() {
+	*x = RegistryCredentials{}
+	mi := &file_images_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegistryCredentials) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegistryCredentials) ProtoMessage() {}
+
+func (x *RegistryCredentials) ProtoReflect() protoreflect.Message {
+	mi := &file_images_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegistryCredentials.ProtoReflect.Descriptor instead.
+func (*RegistryCredentials) Descriptor() ([]byte, []int) {
+	return file_images_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RegistryCredentials) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *RegistryCredentials) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+func (x *RegistryCredentials) GetIdentityToken() string {
+	if x != nil {
+		return x.IdentityToken
+	}
+	return ""
+}
+
+func (x *RegistryCredentials) GetRegistryToken() string {
+	if x != nil {
+		return x.RegistryToken
+	}
+	return ""
+}
+
+type PullImageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Part:
+	//
+	//	*PullImageResponse_Progress
+	//	*PullImageResponse_Image
+	Part          isPullImageResponse_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PullImageResponse) Reset() {
+	*x = PullImageResponse{}
+	mi := &file_images_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PullImageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PullImageResponse) ProtoMessage() {}
+
+func (x *PullImageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_images_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PullImageResponse.ProtoReflect.Descriptor instead.
+func (*PullImageResponse) Descriptor() ([]byte, []int) {
+	return file_images_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PullImageResponse) GetPart() isPullImageResponse_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *PullImageResponse) GetProgress() *LayerProgress {
+	if x != nil {
+		if x, ok := x.Part.(*PullImageResponse_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
+}
+
+func (x *PullImageResponse) GetImage() *Image {
+	if x != nil {
+		if x, ok := x.Part.(*PullImageResponse_Image); ok {
+			return x.Image
+		}
+	}
+	return nil
+}
+
+type isPullImageResponse_Part interface {
+	isPullImageResponse_Part()
+}
+
+type PullImageResponse_Progress struct {
+	Progress *LayerProgress `protobuf:"bytes,1,opt,name=progress,proto3,oneof"`
+}
+
+type PullImageResponse_Image struct {
+	Image *Image `protobuf:"bytes,2,opt,name=image,proto3,oneof"`
+}
+
+func (*PullImageResponse_Progress) isPullImageResponse_Part() {}
+
+func (*PullImageResponse_Image) isPullImageResponse_Part() {}
+
+type LayerProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Layer string                 `protobuf:"bytes,1,opt,name=layer,proto3" json:"layer,omitempty"`
+	// It is on the node, or is now.
+	Here      bool  `protobuf:"varint,2,opt,name=here,proto3" json:"here,omitempty"`
+	BytesDone int64 `protobuf:"varint,3,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`
+	// 0 is unknown.
+	BytesTotal    int64 `protobuf:"varint,4,opt,name=bytes_total,json=bytesTotal,proto3" json:"bytes_total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LayerProgress) Reset() {
+	*x = LayerProgress{}
+	mi := &file_images_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LayerProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LayerProgress) ProtoMessage() {}
+
+func (x *LayerProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_images_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LayerProgress.ProtoReflect.Descriptor instead.
+func (*LayerProgress) Descriptor() ([]byte, []int) {
+	return file_images_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *LayerProgress) GetLayer() string {
+	if x != nil {
+		return x.Layer
+	}
+	return ""
+}
+
+func (x *LayerProgress) GetHere() bool {
+	if x != nil {
+		return x.Here
+	}
+	return false
+}
+
+func (x *LayerProgress) GetBytesDone() int64 {
+	if x != nil {
+		return x.BytesDone
+	}
+	return 0
+}
+
+func (x *LayerProgress) GetBytesTotal() int64 {
+	if x != nil {
+		return x.BytesTotal
+	}
+	return 0
+}
+
 var File_images_proto protoreflect.FileDescriptor
 
 const file_images_proto_rawDesc = "" +
 	"\n" +
-	"\fimages.proto\x12\tdrover.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x01\n" +
+	"\fimages.proto\x12\tdrover.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x02\n" +
 	"\x05Image\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x03R\x04size\x124\n" +
 	"\acreated\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x12\n" +
-	"\x04node\x18\x05 \x01(\tR\x04node\"h\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\x12\x1a\n" +
+	"\bmanifest\x18\x06 \x01(\tR\bmanifest\x12\x16\n" +
+	"\x06layers\x18\a \x03(\tR\x06layers\x12\x1a\n" +
+	"\bplatform\x18\b \x01(\tR\bplatform\x122\n" +
+	"\x06tagged\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x06tagged\x12\x1a\n" +
+	"\bdocument\x18\n" +
+	" \x01(\fR\bdocument\"h\n" +
 	"\x10LoadImageRequest\x124\n" +
 	"\x06header\x18\x01 \x01(\v2\x1a.drover.v1.LoadImageHeaderH\x00R\x06header\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\x06\n" +
-	"\x04part\"9\n" +
+	"\x04part\"U\n" +
 	"\x0fLoadImageHeader\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04node\x18\x02 \x01(\tR\x04node\";\n" +
-	"\x11LoadImageResponse\x12&\n" +
-	"\x05image\x18\x01 \x01(\v2\x10.drover.v1.ImageR\x05image\"'\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1a\n" +
+	"\bplatform\x18\x03 \x01(\tR\bplatform\"=\n" +
+	"\x11LoadImageResponse\x12(\n" +
+	"\x06images\x18\x01 \x03(\v2\x10.drover.v1.ImageR\x06images\"'\n" +
 	"\x11ListImagesRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\">\n" +
 	"\x12ListImagesResponse\x12(\n" +
-	"\x06images\x18\x01 \x03(\v2\x10.drover.v1.ImageR\x06images2\x92\x01\n" +
+	"\x06images\x18\x01 \x03(\v2\x10.drover.v1.ImageR\x06images\"=\n" +
+	"\x13InspectImageRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\">\n" +
+	"\x14InspectImageResponse\x12&\n" +
+	"\x05image\x18\x01 \x01(\v2\x10.drover.v1.ImageR\x05image\"K\n" +
+	"\x0fTagImageRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03tag\x18\x02 \x01(\tR\x03tag\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\":\n" +
+	"\x10TagImageResponse\x12&\n" +
+	"\x05image\x18\x01 \x01(\v2\x10.drover.v1.ImageR\x05image\"<\n" +
+	"\x12RemoveImageRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\"?\n" +
+	"\x13RemoveImageResponse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05freed\x18\x02 \x01(\x03R\x05freed\"\xbe\x01\n" +
+	"\x10PullImageRequest\x12\x1c\n" +
+	"\treference\x18\x01 \x01(\tR\treference\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1a\n" +
+	"\bplatform\x18\x03 \x01(\tR\bplatform\x12\x1a\n" +
+	"\binsecure\x18\x04 \x01(\bR\binsecure\x12@\n" +
+	"\vcredentials\x18\x05 \x01(\v2\x1e.drover.v1.RegistryCredentialsR\vcredentials\"\x9b\x01\n" +
+	"\x13RegistryCredentials\x12\x1a\n" +
+	"\busername\x18\x01 \x01(\tR\busername\x12\x1a\n" +
+	"\bpassword\x18\x02 \x01(\tR\bpassword\x12%\n" +
+	"\x0eidentity_token\x18\x03 \x01(\tR\ridentityToken\x12%\n" +
+	"\x0eregistry_token\x18\x04 \x01(\tR\rregistryToken\"}\n" +
+	"\x11PullImageResponse\x126\n" +
+	"\bprogress\x18\x01 \x01(\v2\x18.drover.v1.LayerProgressH\x00R\bprogress\x12(\n" +
+	"\x05image\x18\x02 \x01(\v2\x10.drover.v1.ImageH\x00R\x05imageB\x06\n" +
+	"\x04part\"y\n" +
+	"\rLayerProgress\x12\x14\n" +
+	"\x05layer\x18\x01 \x01(\tR\x05layer\x12\x12\n" +
+	"\x04here\x18\x02 \x01(\bR\x04here\x12\x1d\n" +
+	"\n" +
+	"bytes_done\x18\x03 \x01(\x03R\tbytesDone\x12\x1f\n" +
+	"\vbytes_total\x18\x04 \x01(\x03R\n" +
+	"bytesTotal2\xac\x03\n" +
 	"\x06Images\x12C\n" +
 	"\x04Load\x12\x1b.drover.v1.LoadImageRequest\x1a\x1c.drover.v1.LoadImageResponse(\x01\x12C\n" +
-	"\x04List\x12\x1c.drover.v1.ListImagesRequest\x1a\x1d.drover.v1.ListImagesResponseB5Z3github.com/drover-mesh/drover/agent/api/v1;droverv1b\x06proto3"
+	"\x04List\x12\x1c.drover.v1.ListImagesRequest\x1a\x1d.drover.v1.ListImagesResponse\x12J\n" +
+	"\aInspect\x12\x1e.drover.v1.InspectImageRequest\x1a\x1f.drover.v1.InspectImageResponse\x12>\n" +
+	"\x03Tag\x12\x1a.drover.v1.TagImageRequest\x1a\x1b.drover.v1.TagImageResponse\x12G\n" +
+	"\x06Remove\x12\x1d.drover.v1.RemoveImageRequest\x1a\x1e.drover.v1.RemoveImageResponse\x12C\n" +
+	"\x04Pull\x12\x1b.drover.v1.PullImageRequest\x1a\x1c.drover.v1.PullImageResponse0\x01B5Z3github.com/drover-mesh/drover/agent/api/v1;droverv1b\x06proto3"
 
 var (
 	file_images_proto_rawDescOnce sync.Once
@@ -406,7 +1120,7 @@ func file_images_proto_rawDescGZIP() []byte {
 	return file_images_proto_rawDescData
 }
 
-var file_images_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_images_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_images_proto_goTypes = []any{
 	(*Image)(nil),                 // 0: drover.v1.Image
 	(*LoadImageRequest)(nil),      // 1: drover.v1.LoadImageRequest
@@ -414,22 +1128,46 @@ var file_images_proto_goTypes = []any{
 	(*LoadImageResponse)(nil),     // 3: drover.v1.LoadImageResponse
 	(*ListImagesRequest)(nil),     // 4: drover.v1.ListImagesRequest
 	(*ListImagesResponse)(nil),    // 5: drover.v1.ListImagesResponse
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*InspectImageRequest)(nil),   // 6: drover.v1.InspectImageRequest
+	(*InspectImageResponse)(nil),  // 7: drover.v1.InspectImageResponse
+	(*TagImageRequest)(nil),       // 8: drover.v1.TagImageRequest
+	(*TagImageResponse)(nil),      // 9: drover.v1.TagImageResponse
+	(*RemoveImageRequest)(nil),    // 10: drover.v1.RemoveImageRequest
+	(*RemoveImageResponse)(nil),   // 11: drover.v1.RemoveImageResponse
+	(*PullImageRequest)(nil),      // 12: drover.v1.PullImageRequest
+	(*RegistryCredentials)(nil),   // 13: drover.v1.RegistryCredentials
+	(*PullImageResponse)(nil),     // 14: drover.v1.PullImageResponse
+	(*LayerProgress)(nil),         // 15: drover.v1.LayerProgress
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
 }
 var file_images_proto_depIdxs = []int32{
-	6, // 0: drover.v1.Image.created:type_name -> google.protobuf.Timestamp
-	2, // 1: drover.v1.LoadImageRequest.header:type_name -> drover.v1.LoadImageHeader
-	0, // 2: drover.v1.LoadImageResponse.image:type_name -> drover.v1.Image
-	0, // 3: drover.v1.ListImagesResponse.images:type_name -> drover.v1.Image
-	1, // 4: drover.v1.Images.Load:input_type -> drover.v1.LoadImageRequest
-	4, // 5: drover.v1.Images.List:input_type -> drover.v1.ListImagesRequest
-	3, // 6: drover.v1.Images.Load:output_type -> drover.v1.LoadImageResponse
-	5, // 7: drover.v1.Images.List:output_type -> drover.v1.ListImagesResponse
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	16, // 0: drover.v1.Image.created:type_name -> google.protobuf.Timestamp
+	16, // 1: drover.v1.Image.tagged:type_name -> google.protobuf.Timestamp
+	2,  // 2: drover.v1.LoadImageRequest.header:type_name -> drover.v1.LoadImageHeader
+	0,  // 3: drover.v1.LoadImageResponse.images:type_name -> drover.v1.Image
+	0,  // 4: drover.v1.ListImagesResponse.images:type_name -> drover.v1.Image
+	0,  // 5: drover.v1.InspectImageResponse.image:type_name -> drover.v1.Image
+	0,  // 6: drover.v1.TagImageResponse.image:type_name -> drover.v1.Image
+	13, // 7: drover.v1.PullImageRequest.credentials:type_name -> drover.v1.RegistryCredentials
+	15, // 8: drover.v1.PullImageResponse.progress:type_name -> drover.v1.LayerProgress
+	0,  // 9: drover.v1.PullImageResponse.image:type_name -> drover.v1.Image
+	1,  // 10: drover.v1.Images.Load:input_type -> drover.v1.LoadImageRequest
+	4,  // 11: drover.v1.Images.List:input_type -> drover.v1.ListImagesRequest
+	6,  // 12: drover.v1.Images.Inspect:input_type -> drover.v1.InspectImageRequest
+	8,  // 13: drover.v1.Images.Tag:input_type -> drover.v1.TagImageRequest
+	10, // 14: drover.v1.Images.Remove:input_type -> drover.v1.RemoveImageRequest
+	12, // 15: drover.v1.Images.Pull:input_type -> drover.v1.PullImageRequest
+	3,  // 16: drover.v1.Images.Load:output_type -> drover.v1.LoadImageResponse
+	5,  // 17: drover.v1.Images.List:output_type -> drover.v1.ListImagesResponse
+	7,  // 18: drover.v1.Images.Inspect:output_type -> drover.v1.InspectImageResponse
+	9,  // 19: drover.v1.Images.Tag:output_type -> drover.v1.TagImageResponse
+	11, // 20: drover.v1.Images.Remove:output_type -> drover.v1.RemoveImageResponse
+	14, // 21: drover.v1.Images.Pull:output_type -> drover.v1.PullImageResponse
+	16, // [16:22] is the sub-list for method output_type
+	10, // [10:16] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_images_proto_init() }
@@ -441,13 +1179,17 @@ func file_images_proto_init() {
 		(*LoadImageRequest_Header)(nil),
 		(*LoadImageRequest_Chunk)(nil),
 	}
+	file_images_proto_msgTypes[14].OneofWrappers = []any{
+		(*PullImageResponse_Progress)(nil),
+		(*PullImageResponse_Image)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_images_proto_rawDesc), len(file_images_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

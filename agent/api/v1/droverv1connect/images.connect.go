@@ -37,13 +37,27 @@ const (
 	ImagesLoadProcedure = "/drover.v1.Images/Load"
 	// ImagesListProcedure is the fully-qualified name of the Images's List RPC.
 	ImagesListProcedure = "/drover.v1.Images/List"
+	// ImagesInspectProcedure is the fully-qualified name of the Images's Inspect RPC.
+	ImagesInspectProcedure = "/drover.v1.Images/Inspect"
+	// ImagesTagProcedure is the fully-qualified name of the Images's Tag RPC.
+	ImagesTagProcedure = "/drover.v1.Images/Tag"
+	// ImagesRemoveProcedure is the fully-qualified name of the Images's Remove RPC.
+	ImagesRemoveProcedure = "/drover.v1.Images/Remove"
+	// ImagesPullProcedure is the fully-qualified name of the Images's Pull RPC.
+	ImagesPullProcedure = "/drover.v1.Images/Pull"
 )
 
 // ImagesClient is a client for the drover.v1.Images service.
 type ImagesClient interface {
-	// Load takes an image: the first message carries the name, all others the bytes of the tar.
+	// Load takes images from a file: the first message is the header, all others carry the bytes of the tar.
 	Load(context.Context) (*connect.ClientStreamForClientSimple[v1.LoadImageRequest, v1.LoadImageResponse], error)
 	List(context.Context, *v1.ListImagesRequest) (*v1.ListImagesResponse, error)
+	// Inspect tells all that is known of an image.
+	Inspect(context.Context, *v1.InspectImageRequest) (*v1.InspectImageResponse, error)
+	Tag(context.Context, *v1.TagImageRequest) (*v1.TagImageResponse, error)
+	Remove(context.Context, *v1.RemoveImageRequest) (*v1.RemoveImageResponse, error)
+	// Pull fetches an image from its registry. The last message is the image.
+	Pull(context.Context, *v1.PullImageRequest) (*connect.ServerStreamForClient[v1.PullImageResponse], error)
 }
 
 // NewImagesClient constructs a client for the drover.v1.Images service. By default, it uses the
@@ -69,13 +83,41 @@ func NewImagesClient(httpClient connect.HTTPClient, baseURL string, opts ...conn
 			connect.WithSchema(imagesMethods.ByName("List")),
 			connect.WithClientOptions(opts...),
 		),
+		inspect: connect.NewClient[v1.InspectImageRequest, v1.InspectImageResponse](
+			httpClient,
+			baseURL+ImagesInspectProcedure,
+			connect.WithSchema(imagesMethods.ByName("Inspect")),
+			connect.WithClientOptions(opts...),
+		),
+		tag: connect.NewClient[v1.TagImageRequest, v1.TagImageResponse](
+			httpClient,
+			baseURL+ImagesTagProcedure,
+			connect.WithSchema(imagesMethods.ByName("Tag")),
+			connect.WithClientOptions(opts...),
+		),
+		remove: connect.NewClient[v1.RemoveImageRequest, v1.RemoveImageResponse](
+			httpClient,
+			baseURL+ImagesRemoveProcedure,
+			connect.WithSchema(imagesMethods.ByName("Remove")),
+			connect.WithClientOptions(opts...),
+		),
+		pull: connect.NewClient[v1.PullImageRequest, v1.PullImageResponse](
+			httpClient,
+			baseURL+ImagesPullProcedure,
+			connect.WithSchema(imagesMethods.ByName("Pull")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // imagesClient implements ImagesClient.
 type imagesClient struct {
-	load *connect.Client[v1.LoadImageRequest, v1.LoadImageResponse]
-	list *connect.Client[v1.ListImagesRequest, v1.ListImagesResponse]
+	load    *connect.Client[v1.LoadImageRequest, v1.LoadImageResponse]
+	list    *connect.Client[v1.ListImagesRequest, v1.ListImagesResponse]
+	inspect *connect.Client[v1.InspectImageRequest, v1.InspectImageResponse]
+	tag     *connect.Client[v1.TagImageRequest, v1.TagImageResponse]
+	remove  *connect.Client[v1.RemoveImageRequest, v1.RemoveImageResponse]
+	pull    *connect.Client[v1.PullImageRequest, v1.PullImageResponse]
 }
 
 // Load calls drover.v1.Images.Load.
@@ -92,11 +134,49 @@ func (c *imagesClient) List(ctx context.Context, req *v1.ListImagesRequest) (*v1
 	return nil, err
 }
 
+// Inspect calls drover.v1.Images.Inspect.
+func (c *imagesClient) Inspect(ctx context.Context, req *v1.InspectImageRequest) (*v1.InspectImageResponse, error) {
+	response, err := c.inspect.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Tag calls drover.v1.Images.Tag.
+func (c *imagesClient) Tag(ctx context.Context, req *v1.TagImageRequest) (*v1.TagImageResponse, error) {
+	response, err := c.tag.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Remove calls drover.v1.Images.Remove.
+func (c *imagesClient) Remove(ctx context.Context, req *v1.RemoveImageRequest) (*v1.RemoveImageResponse, error) {
+	response, err := c.remove.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Pull calls drover.v1.Images.Pull.
+func (c *imagesClient) Pull(ctx context.Context, req *v1.PullImageRequest) (*connect.ServerStreamForClient[v1.PullImageResponse], error) {
+	return c.pull.CallServerStream(ctx, connect.NewRequest(req))
+}
+
 // ImagesHandler is an implementation of the drover.v1.Images service.
 type ImagesHandler interface {
-	// Load takes an image: the first message carries the name, all others the bytes of the tar.
+	// Load takes images from a file: the first message is the header, all others carry the bytes of the tar.
 	Load(context.Context, *connect.ClientStream[v1.LoadImageRequest]) (*v1.LoadImageResponse, error)
 	List(context.Context, *v1.ListImagesRequest) (*v1.ListImagesResponse, error)
+	// Inspect tells all that is known of an image.
+	Inspect(context.Context, *v1.InspectImageRequest) (*v1.InspectImageResponse, error)
+	Tag(context.Context, *v1.TagImageRequest) (*v1.TagImageResponse, error)
+	Remove(context.Context, *v1.RemoveImageRequest) (*v1.RemoveImageResponse, error)
+	// Pull fetches an image from its registry. The last message is the image.
+	Pull(context.Context, *v1.PullImageRequest, *connect.ServerStream[v1.PullImageResponse]) error
 }
 
 // NewImagesHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -118,12 +198,44 @@ func NewImagesHandler(svc ImagesHandler, opts ...connect.HandlerOption) (string,
 		connect.WithSchema(imagesMethods.ByName("List")),
 		connect.WithHandlerOptions(opts...),
 	)
+	imagesInspectHandler := connect.NewUnaryHandlerSimple(
+		ImagesInspectProcedure,
+		svc.Inspect,
+		connect.WithSchema(imagesMethods.ByName("Inspect")),
+		connect.WithHandlerOptions(opts...),
+	)
+	imagesTagHandler := connect.NewUnaryHandlerSimple(
+		ImagesTagProcedure,
+		svc.Tag,
+		connect.WithSchema(imagesMethods.ByName("Tag")),
+		connect.WithHandlerOptions(opts...),
+	)
+	imagesRemoveHandler := connect.NewUnaryHandlerSimple(
+		ImagesRemoveProcedure,
+		svc.Remove,
+		connect.WithSchema(imagesMethods.ByName("Remove")),
+		connect.WithHandlerOptions(opts...),
+	)
+	imagesPullHandler := connect.NewServerStreamHandlerSimple(
+		ImagesPullProcedure,
+		svc.Pull,
+		connect.WithSchema(imagesMethods.ByName("Pull")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/drover.v1.Images/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ImagesLoadProcedure:
 			imagesLoadHandler.ServeHTTP(w, r)
 		case ImagesListProcedure:
 			imagesListHandler.ServeHTTP(w, r)
+		case ImagesInspectProcedure:
+			imagesInspectHandler.ServeHTTP(w, r)
+		case ImagesTagProcedure:
+			imagesTagHandler.ServeHTTP(w, r)
+		case ImagesRemoveProcedure:
+			imagesRemoveHandler.ServeHTTP(w, r)
+		case ImagesPullProcedure:
+			imagesPullHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -139,4 +251,20 @@ func (UnimplementedImagesHandler) Load(context.Context, *connect.ClientStream[v1
 
 func (UnimplementedImagesHandler) List(context.Context, *v1.ListImagesRequest) (*v1.ListImagesResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drover.v1.Images.List is not implemented"))
+}
+
+func (UnimplementedImagesHandler) Inspect(context.Context, *v1.InspectImageRequest) (*v1.InspectImageResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drover.v1.Images.Inspect is not implemented"))
+}
+
+func (UnimplementedImagesHandler) Tag(context.Context, *v1.TagImageRequest) (*v1.TagImageResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drover.v1.Images.Tag is not implemented"))
+}
+
+func (UnimplementedImagesHandler) Remove(context.Context, *v1.RemoveImageRequest) (*v1.RemoveImageResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drover.v1.Images.Remove is not implemented"))
+}
+
+func (UnimplementedImagesHandler) Pull(context.Context, *v1.PullImageRequest, *connect.ServerStream[v1.PullImageResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("drover.v1.Images.Pull is not implemented"))
 }
