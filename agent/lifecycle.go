@@ -137,7 +137,7 @@ func (p *pods) advance(ctx context.Context, s state.Pod, m *pod.Manifest) (pod.S
 func (p *pods) keepRunning(ctx context.Context, arriving func(uid string) bool) {
 	for wait(ctx, lookEvery) {
 		for _, s := range p.ledger.View().Pods() {
-			if _, ok := p.owned(s); !ok || s.Deleting || arriving(s.UID) || !p.take(s.UID) {
+			if _, ok := p.owned(s); !ok || s.Deleting || arriving(s.UID) || p.settled(s) || !p.take(s.UID) {
 				continue
 			}
 			// It may have been moved or removed since the look.
@@ -149,6 +149,19 @@ func (p *pods) keepRunning(ctx context.Context, arriving func(uid string) bool) 
 			p.give(s.UID)
 		}
 	}
+}
+
+// settled says that no container of a pod is to be started. It need not be taken then, from who may want to move it just now.
+func (p *pods) settled(s state.Pod) bool {
+	if !p.runtime.Ready(s.UID) {
+		return true
+	}
+	m, err := pod.ParseManifest(s.Manifest)
+	if err != nil {
+		return false
+	}
+	status, err := p.runtime.Status(s.UID)
+	return err == nil && len(due(m, status, func(pod.ContainerStatus) bool { return true })) == 0
 }
 
 // goOn advances a pod that was created since this host's last boot.
