@@ -77,8 +77,9 @@ func (d destination) startRestore(ctx context.Context, dir string, r pod.Restore
 			return out, err
 		}
 		part, err := criu.StartRestore(ctx, criu.RestoreOptions{
-			Images: filepath.Join(dir, "images", c.Name), Work: at, Gate: c.Gate, Command: c.Command, Env: c.Env, MonitorPid: c.MonitorPid,
-			CRIUConfig: c.CRIUConfig, Cgroup: c.Freezer.Path(), RuntimeLog: c.RuntimeLog, Tmpfs: memory, LeaveIPC: c.Name != ipc,
+			Images: filepath.Join(dir, "images", c.Name), Work: at, Gate: c.Gate, Command: c.Command, Env: c.Env,
+			MonitorIn: c.MonitorIn, MonitorPid: c.MonitorPid, CRIUConfig: c.CRIUConfig, Cgroup: c.Freezer.Path(),
+			RuntimeLog: c.RuntimeLog, Tmpfs: memory, LeaveIPC: c.Name != ipc,
 		})
 		if err != nil {
 			return out, fmt.Errorf("container %s: %w", c.Name, err)

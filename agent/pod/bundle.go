@@ -60,7 +60,7 @@ func (r *Runtime) bundle(s Spec, c Container) (*specs.Spec, error) {
 		Mounts:      append(mounts, r.binds(s, c)...),
 		Annotations: map[string]string{"org.criu.config": r.container(s.UID, c.Name).criuConfig()},
 		Linux: &specs.Linux{
-			CgroupsPath:       r.cgroup(s.UID, c.Name),
+			CgroupsPath:       r.cgroups.forRuntime(s.UID, c.Name),
 			Resources:         resources(wanted),
 			RootfsPropagation: "private",
 			Namespaces:        namespaces,

@@ -117,6 +117,7 @@ type ContainerRestore struct {
 	Name       string
 	Command    []string // starts the container's monitor; the options that make it restore are to be appended
 	Env        []string // its environment
+	MonitorIn  string   // directory of the cgroup to start it in, "" for the agent's own
 	MonitorPid string   // file in which the monitor's process id is found once Command has ended
 	CRIUConfig string   // file of CRIU options that the runtime passes on
 	Gate       string   // file for a script that CRIU executes, in the container's bundle
@@ -149,7 +150,7 @@ func (r *Runtime) Restore(ctx context.Context, s Spec, record Record) (Restore, 
 			continue
 		}
 		out.Containers = append(out.Containers, ContainerRestore{
-			Name: past.Name, Command: r.command(s, past.Name), Env: environment(), MonitorPid: p.conmonPid(),
+			Name: past.Name, Command: r.command(s, past.Name), Env: environment(), MonitorIn: r.cgroups.monitors(), MonitorPid: p.conmonPid(),
 			CRIUConfig: p.criuConfig(), Gate: p.gate(), Freezer: r.Freezer(s.UID, past.Name), RuntimeLog: p.runcLog(),
 		})
 	}

@@ -77,10 +77,3 @@ func (p podPaths) shm() string                  { return filepath.Join(p.run, "_
 func (p podPaths) namespaces() string           { return filepath.Join(p.run, "_ns") }
 func (p podPaths) namespace(kind string) string { return filepath.Join(p.namespaces(), kind) }
 func (p podPaths) memory(volume string) string  { return filepath.Join(p.run, "_volumes", volume) }
-
-// cgroup of a container, from the root of the hierarchies; that of the pod holds only those.
-func (r *Runtime) cgroup(uid, container string) string {
-	return filepath.Join(r.podCgroup(uid), container)
-}
-
-func (r *Runtime) podCgroup(uid string) string { return filepath.Join(r.config.CgroupParent, uid) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,7 +16,7 @@ import (
 
 // Freezer is the cgroup of a container.
 func (r *Runtime) Freezer(uid, container string) Freezer {
-	return newFreezer(hierarchies, r.cgroup(uid, container))
+	return newFreezer(hierarchies, r.cgroups.container(uid, container))
 }
 
 // Freeze stops every container of the pod that has a process. See Freezer.Freeze.
@@ -163,7 +164,7 @@ func (r *Runtime) remove(ctx context.Context, uid string) error {
 			return err
 		}
 	}
-	if err := rmCgroups(r.podCgroup(uid)); err != nil {
+	if err := r.cgroups.removePod(ctx, uid); err != nil {
 		return err
 	}
 	paths := []string{p.run}
@@ -176,6 +177,20 @@ func (r *Runtime) remove(ctx context.Context, uid string) error {
 		}
 	}
 	return nil
+}
+
+// RemoveAll removes every pod that is here, also what was only half created, and the cgroup of all. It goes on after a failure.
+// Done again it does nothing.
+func (r *Runtime) RemoveAll(ctx context.Context) error {
+	entries, err := os.ReadDir(r.bundles())
+	if err != nil {
+		return fmt.Errorf("removing all pods: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, r.Remove(ctx, e.Name()))
+	}
+	return errors.Join(append(errs, r.cgroups.remove())...)
 }
 
 // discard makes sure that no process, mount, cgroup or runc state of a container is left.
@@ -209,7 +224,7 @@ func (r *Runtime) discard(ctx context.Context, uid, container string) error {
 		return err
 	}
 	if _, err := os.Stat(p.runc); err == nil {
-		if err := r.run(ctx, "delete", "--force", id); err != nil {
+		if err := r.run(ctx, "delete", "--force", id); err != nil && !errors.Is(err, exec.ErrNotFound) {
 			if _, err := os.Stat(p.runcState()); err == nil {
 				return err
 			}
@@ -218,7 +233,7 @@ func (r *Runtime) discard(ctx context.Context, uid, container string) error {
 			return err
 		}
 	}
-	if err := rmCgroups(r.cgroup(uid, container)); err != nil {
+	if err := rmCgroups(r.cgroups.container(uid, container)); err != nil {
 		return err
 	}
 	for _, path := range []string{p.pid(), p.conmonPid(), p.runcLog()} {

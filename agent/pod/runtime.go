@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,16 +29,18 @@ var ErrNotFound = errors.New("no such pod on this node")
 
 // Config says where pods live.
 type Config struct {
-	StateDir     string // survives a reboot: bundles, logs, exit codes
-	RunDir       string // doesn't: runc's state, process ids, shared memory
-	CgroupParent string // cgroup of all pods, from the root of the hierarchies, e.g. /drover
-	Runc, Conmon string // programs; found in PATH when empty
+	StateDir     string       // survives a reboot: bundles, logs, exit codes
+	RunDir       string       // doesn't: runc's state, process ids, shared memory
+	CgroupParent string       // cgroup of all pods, from the root of the hierarchies, e.g. /drover, or for systemd /drover.slice
+	CgroupDriver CgroupDriver // Cgroupfs when empty
+	Runc, Conmon string       // programs; found in PATH when empty
 	Log          *slog.Logger
 }
 
 // Runtime runs the pods of this node. Its methods may be called concurrently, for one pod one at a time.
 type Runtime struct {
 	config       Config
+	cgroups      cgroups
 	runc, conmon string
 }
 
@@ -53,7 +57,10 @@ type Spec struct {
 
 // Open finds the runtime's programs and makes its directories. Pods that run already are left alone.
 func Open(config Config) (*Runtime, error) {
-	r := &Runtime{config: config, runc: config.Runc, conmon: config.Conmon}
+	r := &Runtime{
+		config: config, runc: config.Runc, conmon: config.Conmon,
+		cgroups: cgroups{driver: cmp.Or(config.CgroupDriver, Cgroupfs), parent: config.CgroupParent},
+	}
 	for name, path := range map[string]*string{"runc": &r.runc, "conmon": &r.conmon} {
 		if *path != "" {
 			continue
@@ -64,13 +71,19 @@ func Open(config Config) (*Runtime, error) {
 		}
 		*path = found
 	}
-	if !filepath.IsAbs(config.StateDir) || !filepath.IsAbs(config.RunDir) || !filepath.IsAbs(config.CgroupParent) {
-		return nil, errors.New("opening the pod runtime: state directory, run directory and cgroup parent must be absolute paths")
+	if !filepath.IsAbs(config.StateDir) || !filepath.IsAbs(config.RunDir) {
+		return nil, errors.New("opening the pod runtime: state directory and run directory must be absolute paths")
+	}
+	if err := r.cgroups.check(); err != nil {
+		return nil, fmt.Errorf("opening the pod runtime: %w", err)
 	}
 	for _, dir := range []string{r.bundles(), r.exits(), r.runcRoot(), filepath.Join(config.RunDir, "pods")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("opening the pod runtime: %w", err)
 		}
+	}
+	if err := r.cgroups.makeMonitors(); err != nil {
+		return nil, fmt.Errorf("opening the pod runtime: %w", err)
 	}
 	return r, nil
 }
@@ -93,7 +106,7 @@ func (r *Runtime) Create(_ context.Context, s Spec) error {
 
 func (r *Runtime) create(s Spec) error {
 	for _, c := range s.Containers {
-		if id := containerID(s.UID, c.Name); !validID.MatchString(id) || strings.Contains(s.UID, ".") {
+		if id := containerID(s.UID, c.Name); !validID.MatchString(id) || strings.ContainsAny(s.UID, r.cgroups.reserved()) {
 			return fmt.Errorf("%q can't be a container's id", id)
 		}
 	}
@@ -246,7 +259,7 @@ func (r *Runtime) start(ctx context.Context, uid, container string) error {
 
 // run calls runc, which must come to an end soon.
 func (r *Runtime) run(ctx context.Context, args ...string) error {
-	cmd := exec.CommandContext(ctx, r.runc, append([]string{"--root", r.runcRoot()}, args...)...)
+	cmd := exec.CommandContext(ctx, r.runc, slices.Concat([]string{"--root", r.runcRoot()}, r.cgroups.runtimeOptions(), args)...)
 	cmd.Env = environment()
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 	out, err := cmd.CombinedOutput()

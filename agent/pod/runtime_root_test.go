@@ -143,7 +143,7 @@ func TestLimitsReachTheCgroup(t *testing.T) {
 	r, s := newRuntime(t, "")
 	s = spec(t, s.Containers[0].Root, "sleep 100", "    resources: {limits: {cpu: 500m, memory: 64Mi}}\n")
 	start(t, r, s)
-	limits := shell(t, `cd /sys/fs/cgroup; cat memory%[1]s/memory.limit_in_bytes cpu%[1]s/cpu.cfs_quota_us cpu%[1]s/cpu.shares 2>/dev/null || cat ./%[1]s/memory.max ./%[1]s/cpu.max`, r.cgroup(uid, main))
+	limits := shell(t, `cd /sys/fs/cgroup; cat memory%[1]s/memory.limit_in_bytes cpu%[1]s/cpu.cfs_quota_us cpu%[1]s/cpu.shares 2>/dev/null || cat ./%[1]s/memory.max ./%[1]s/cpu.max`, r.cgroups.container(uid, main))
 	require.Contains(t, limits, "67108864")
 	require.Contains(t, limits, "50000")
 }
