@@ -115,10 +115,7 @@ func (a *agent) openHost(ctx context.Context) error {
 	if h.layers, err = volumes.OpenStore(filepath.Join(c.StateDir, volumesDir)); err != nil {
 		return err
 	}
-	h.runtime, err = pod.Open(pod.Config{
-		StateDir: filepath.Join(c.StateDir, "runtime"), RunDir: c.RunDir, CgroupParent: c.CgroupParent, Log: a.log.With("part", "pod"),
-	})
-	if err != nil {
+	if h.runtime, err = pod.Open(runtimeConfig(c, a.log)); err != nil {
 		return err
 	}
 	opened, err := route.Open(ctx, route.Config{
@@ -132,6 +129,12 @@ func (a *agent) openHost(ctx context.Context) error {
 	a.onClose(opened.Close)
 	a.host = h
 	return nil
+}
+
+func runtimeConfig(c configs.Config, log *slog.Logger) pod.Config {
+	return pod.Config{
+		StateDir: filepath.Join(c.StateDir, "runtime"), RunDir: c.RunDir, CgroupParent: c.CgroupParent, Log: log.With("part", "pod"),
+	}
 }
 
 func (a *agent) openQuorum(ctx context.Context) error {

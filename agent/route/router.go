@@ -52,6 +52,11 @@ func (c *Config) complete() error {
 	case c.Port < 0 || c.Port > 0xffff:
 		return fmt.Errorf("route: UDP port %d: need 1 to 65535", c.Port)
 	}
+	c.defaults()
+	return nil
+}
+
+func (c *Config) defaults() {
 	if c.VNI == 0 {
 		c.VNI = DefaultVNI
 	}
@@ -64,7 +69,6 @@ func (c *Config) complete() error {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return nil
 }
 
 // Router programs one host. Its methods may be called concurrently.
@@ -95,7 +99,7 @@ func Open(ctx context.Context, cfg Config) (*Router, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	r := &Router{cfg: cfg, pods: map[string]*endpoint{}, at: map[netip.Addr]*endpoint{}, sentOn: map[netip.Addr]netip.Addr{}}
+	r := newRouter(cfg)
 	if err := r.enter(); err != nil {
 		return nil, err
 	}
@@ -105,6 +109,10 @@ func Open(ctx context.Context, cfg Config) (*Router, error) {
 		}
 	}
 	return r, nil
+}
+
+func newRouter(cfg Config) *Router {
+	return &Router{cfg: cfg, pods: map[string]*endpoint{}, at: map[netip.Addr]*endpoint{}, sentOn: map[netip.Addr]netip.Addr{}}
 }
 
 func (r *Router) enter() (err error) {
@@ -166,6 +174,11 @@ func (r *Router) Teardown(ctx context.Context) error {
 	if r.closed {
 		return errors.New("tearing routes down: the router is closed")
 	}
+	r.mu.Lock()
+	for _, ep := range r.pods {
+		ep.diverted = netip.Addr{} // nothing is sent on any more
+	}
+	r.mu.Unlock()
 	var errs []error
 	for _, ep := range r.endpoints() {
 		errs = append(errs, r.RemovePod(ctx, ep.uid))

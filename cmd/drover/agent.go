@@ -11,8 +11,8 @@ import (
 	"github.com/drover-mesh/drover/configs"
 )
 
-// newAgentCommand runs an agent in the foreground.
-func newAgentCommand() *cobra.Command {
+// agentCommand runs an agent in the foreground.
+func (c *cli) agentCommand() *cobra.Command {
 	var config string
 	cmd := &cobra.Command{
 		Use:   "agent",
@@ -22,15 +22,16 @@ func newAgentCommand() *cobra.Command {
 Pods outlive it: stop it, kill it or replace it by a newer one, and the next agent finds them running.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := configs.Load(config)
+			settings, err := configs.Load(config)
 			if err != nil {
 				return err
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
 			defer stop()
-			return agent.Run(ctx, c, version, c.Log.Logger(os.Stderr))
+			return agent.Run(ctx, settings, version, settings.Log.Logger(os.Stderr))
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "/etc/drover/agent.yaml", "configuration `file`")
+	cmd.AddCommand(c.agentReset())
 	return cmd
 }

@@ -69,7 +69,7 @@ stand; 130 interrupted.`,
 	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "`format` of the output: table, wide or json")
 	root.AddCommand(
 		c.podCommand(), c.migrateCommand(), c.migrationCommand(), c.imageCommand(), c.nodeCommand(), c.statusCommand(), c.meshCommand(),
-		c.versionCommand(), newAgentCommand(), newDoctorCommand(), newLabCommand(),
+		c.versionCommand(), c.agentCommand(), newDoctorCommand(), newLabCommand(),
 	)
 	c.noteRuns(root)
 	return root
