@@ -45,8 +45,9 @@ func (r Report) Count(level Level) int {
 
 // Config says where the agent would keep its things. The directories need not exist.
 type Config struct {
-	StateDir string // container root file systems and images, e.g. /var/lib/drover
-	RunDir   string // CRIU images of a running move, e.g. /run/drover
+	StateDir  string // container root file systems and images, e.g. /var/lib/drover
+	RunDir    string // CRIU images of a running move, e.g. /run/drover
+	Installer string // command that installs the programs that are missing or too old, e.g. make deps
 }
 
 // Host is what the checks ask of a machine. Real answers for this machine.

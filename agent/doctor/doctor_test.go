@@ -68,7 +68,7 @@ func (h *paperHost) group(version int, controllers ...string) func() {
 	return func() { h.cgroups = Cgroups{Version: version, Controllers: controllers} }
 }
 
-var config = Config{StateDir: "/var/lib/drover", RunDir: "/run/drover"}
+var config = Config{StateDir: "/var/lib/drover", RunDir: "/run/drover", Installer: "install it"}
 
 // perfect is a host on which there is nothing to find.
 func perfect() *paperHost {

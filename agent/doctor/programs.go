@@ -10,27 +10,24 @@ import (
 	"strings"
 )
 
-// cureDeps installs whatever program is missing or too old.
-const cureDeps = "make deps"
-
 // oldestCRIU is the first CRIU that pods were moved with.
 var oldestCRIU = [2]int{4, 1}
 
 var versionNumber = regexp.MustCompile(`\d+(\.\d+)+`)
 
-func checkCRIU(ctx context.Context, host Host, _ Config) []Finding {
+func checkCRIU(ctx context.Context, host Host, cfg Config) []Finding {
 	const why = "it dumps and restores pods"
 	out, err := host.Run(ctx, "criu", "--version")
 	if errors.Is(err, exec.ErrNotFound) {
-		return []Finding{{Check: "criu", Level: Fail, Found: "not installed", Why: why, Cure: cureDeps}}
+		return []Finding{{Check: "criu", Level: Fail, Found: "not installed", Why: why, Cure: cfg.Installer}}
 	}
 	version := versionNumber.FindString(out)
 	if version == "" {
-		return []Finding{{Check: "criu", Level: Fail, Found: "criu --version: " + brief(out, err), Why: why, Cure: cureDeps}}
+		return []Finding{{Check: "criu", Level: Fail, Found: "criu --version: " + brief(out, err), Why: why, Cure: cfg.Installer}}
 	}
 	if !atLeast(version, oldestCRIU) {
 		found := fmt.Sprintf("%s, older than %d.%d", version, oldestCRIU[0], oldestCRIU[1])
-		return []Finding{{Check: "criu", Level: Fail, Found: found, Why: why, Cure: cureDeps}}
+		return []Finding{{Check: "criu", Level: Fail, Found: found, Why: why, Cure: cfg.Installer}}
 	}
 	if out, err := host.Run(ctx, "criu", "check"); err != nil {
 		return []Finding{{
@@ -41,7 +38,7 @@ func checkCRIU(ctx context.Context, host Host, _ Config) []Finding {
 	return []Finding{{Check: "criu", Level: OK, Found: version + ", criu check passes", Why: why}}
 }
 
-func checkRuntime(ctx context.Context, host Host, _ Config) []Finding {
+func checkRuntime(ctx context.Context, host Host, cfg Config) []Finding {
 	var findings []Finding
 	for _, p := range []struct{ name, why string }{
 		{"runc", "it makes, restores and kills the containers"},
@@ -51,9 +48,9 @@ func checkRuntime(ctx context.Context, host Host, _ Config) []Finding {
 		out, err := host.Run(ctx, p.name, "--version")
 		switch version := versionNumber.FindString(out); {
 		case errors.Is(err, exec.ErrNotFound):
-			f.Level, f.Found, f.Cure = Fail, "not installed", cureDeps
+			f.Level, f.Found, f.Cure = Fail, "not installed", cfg.Installer
 		case err != nil || version == "":
-			f.Level, f.Found, f.Cure = Fail, p.name+" --version: "+brief(out, err), cureDeps
+			f.Level, f.Found, f.Cure = Fail, p.name+" --version: "+brief(out, err), cfg.Installer
 		default:
 			f.Found = version
 		}

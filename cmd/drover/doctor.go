@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -33,12 +34,22 @@ or missing; fail, no pod can move here. It changes nothing. The exit code is 0 o
 					return err
 				}
 			}
-			report := doctor.Examine(cmd.Context(), doctor.Real{}, doctor.Config{StateDir: config.StateDir, RunDir: config.RunDir})
+			report := doctor.Examine(cmd.Context(), doctor.Real{}, doctor.Config{
+				StateDir: config.StateDir, RunDir: config.RunDir, Installer: installer("/usr/lib/drover/deps.sh"),
+			})
 			return presentReport(cmd.OutOrStdout(), report, output)
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "the agent's configuration `file`, for its directories (default: the usual ones)")
 	return cmd
+}
+
+// installer is the command that installs what pods need: the script that the package brings, or the clone's.
+func installer(packaged string) string {
+	if _, err := os.Stat(packaged); err == nil {
+		return packaged + " pods"
+	}
+	return "make deps"
 }
 
 // presentReport writes the report, and returns an error that sums it up if no pod can move here.

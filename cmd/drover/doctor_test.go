@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,6 +38,13 @@ warn clock: leases compare clocks
 
 1 ok, 1 warn, 1 fail
 `, out.String())
+}
+
+func TestDoctorNamesTheInstallerThatIsThere(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "deps.sh")
+	require.Equal(t, "make deps", installer(script))
+	require.NoError(t, os.WriteFile(script, nil, 0o755))
+	require.Equal(t, script+" pods", installer(script))
 }
 
 func TestDoctorReportsJSONAlone(t *testing.T) {
