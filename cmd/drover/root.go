@@ -69,9 +69,11 @@ stand; 130 interrupted.`,
 	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "`format` of the output: table, wide or json")
 	root.AddCommand(
 		c.podCommand(), c.migrateCommand(), c.migrationCommand(), c.imageCommand(), c.nodeCommand(), c.statusCommand(), c.meshCommand(),
-		c.versionCommand(), c.agentCommand(), newDoctorCommand(), newLabCommand(),
+		c.versionCommand(), c.agentCommand(), newDoctorCommand(), newLabCommand(), newManCommand(),
 	)
 	c.noteRuns(root)
+	c.complete(root)
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	return root
 }
 
@@ -109,14 +111,16 @@ func (c *cli) query(do func(ctx context.Context, client *api.Client, args []stri
 	}
 }
 
+// formats are the values of --output.
+func formats() []string { return []string{"table", "wide", "json"} }
+
 func (c *cli) checkOutput() error {
-	formats := []string{"table", "wide", "json"}
-	if slices.Contains(formats, c.output) {
+	if slices.Contains(formats(), c.output) {
 		return nil
 	}
 	output := c.output
 	c.output = "table" // for the error
-	return &api.Error{Code: api.InvalidArgument, Why: fmt.Sprintf("--output %q is none of %s", output, strings.Join(formats, ", "))}
+	return &api.Error{Code: api.InvalidArgument, Why: fmt.Sprintf("--output %q is none of %s", output, strings.Join(formats(), ", "))}
 }
 
 func (c *cli) json() bool { return c.output == "json" }
