@@ -20,12 +20,21 @@ export TOOLS
 GOLANGCI  := $(TOOLS)/golangci-lint
 ROOT_ONLY = case $$(id -u) in 0) ;; *) echo "make $@: needs root: it makes namespaces, mounts and cgroups. Run: sudo make $@" >&2; exit 1;; esac
 
-.PHONY: build deps demo test check lint vuln bench clean proto fmt help tools
+.PHONY: build man deb deps demo test test-hosts check lint vuln bench clean proto fmt help tools
 
 build: ## build bin/drover, one static binary
 	@echo "build: bin/drover $(VERSION)"
 	@mkdir -p bin
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/drover ./cmd/drover
+
+man: build ## write the manual pages to build/man
+	@echo "man: build/man"
+	@rm -rf build/man
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) bin/drover man build/man
+
+deb: build ## pack build/drover_VERSION_ARCH.deb
+	@echo "deb: packing, some 10 s"
+	@configs/package/deb.sh bin/drover $(VERSION) build
 
 deps: ## install what this host lacks (runc, conmon, CRIU, ...), saying what and why
 	@configs/deps.sh host
@@ -49,11 +58,17 @@ test: ## every test there is: those of check, then those that need root, with re
 	@echo "test: with root, one package at a time"
 	@$(GO) test -tags root -p 1 -count 1 -timeout 20m $$(configs/root-packages.sh)
 
+test-hosts: ## install the package on two emulated Debian hosts, move a pod, reboot, cut the link, upgrade, purge (10 minutes)
+	@$(ROOT_ONLY)
+	@configs/deps.sh test-hosts
+	@$(MAKE) build
+	@CGO_ENABLED=0 $(GO) test -tags hosts -count 1 -timeout 20m -v ./test/hosts
+
 lint: tools ## vet and golangci-lint (import rules included) on all build tags; go.mod is tidy
 	@echo "lint: go mod tidy, go vet and golangci-lint"
 	@$(GO) mod tidy -diff
-	@$(GO) vet -tags root ./...
-	@$(GOLANGCI) run --allow-serial-runners --build-tags root ./...
+	@$(GO) vet -tags root,hosts ./...
+	@$(GOLANGCI) run --allow-serial-runners --build-tags root,hosts ./...
 
 vuln: ## look for known vulnerabilities in what is called (needs the network)
 	@configs/deps.sh govulncheck
@@ -78,9 +93,9 @@ tools:
 	@configs/deps.sh golangci-lint
 
 clean: ## remove what build and the tests made (not what deps installed)
-	@echo "clean: bin/ and the cached test results"
-	@rm -rf bin
+	@echo "clean: bin/, build/ and the cached test results"
+	@rm -rf bin build
 	@$(GO) clean -testcache
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

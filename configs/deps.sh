@@ -4,7 +4,8 @@
 # programs through the Go module proxy, CRIU (where the host's is too old) from Debian's source archive; no
 # binary is fetched from anywhere else, and no setting of the host is changed: `drover doctor` tells of those.
 #
-# usage: deps.sh host | go | golangci-lint | govulncheck | protoc
+# usage: deps.sh pods | host | test-hosts | mirror | go | golangci-lint | govulncheck | protoc
+#   pods: what a host needs to run pods; host: that, and what build, demo and tests need; test-hosts: emulated hosts
 set -euo pipefail
 
 export PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin LC_ALL=C DEBIAN_FRONTEND=noninteractive
@@ -45,7 +46,7 @@ alone() {
 }
 
 need_root() {
-	[ "$(id -u)" = 0 ] || die "$1" "missing, and installing it needs root; run: sudo make deps"
+	[ "$(id -u)" = 0 ] || die "$1" "missing, and installing it needs root; run again with sudo"
 }
 
 apt_updated=
@@ -66,15 +67,28 @@ apt_install() {
 # ---- programs of the host -------------------------------------------------------------------------------
 
 # program, Debian package, why
-programs='
+programs_pods='
 runc      runc          it starts, freezes and restores the containers
 conmon    conmon        it holds the containers'"'"' stdio and exit codes while the agent restarts
+'
+programs_host=$programs_pods'
 mmdebstrap mmdebstrap   it makes the root file systems of the demo and the tests
 ip        iproute2      the tests and people look at the network with it
 nft       nftables      CRIU locks the network with its library; doctor and tests look at the tables
 git       git           the version of the build is read from it
 gcc       gcc           the race detector of go test needs a C compiler
 '
+programs_hosts='
+mmdebstrap mmdebstrap   it makes the root file systems of the emulated hosts
+mke2fs    e2fsprogs     it makes their disks
+cpio      cpio          it packs what they boot from
+busybox   busybox-static it mounts their disk when they boot
+xz        xz-utils      it unpacks the modules of their kernel
+ssh       openssh-client commands reach them by it
+dpkg-deb  dpkg          it packs drover
+git       git           the version of the build is read from it
+'
+programs=
 
 version_of() {
 	case $1 in
@@ -85,6 +99,11 @@ version_of() {
 	nft) nft --version | awk '{print $2; exit}' ;;
 	git) git --version | awk '{print $3; exit}' ;;
 	gcc) gcc -dumpfullversion ;;
+	mke2fs) mke2fs -V 2>&1 | awk '{print $2; exit}' ;;
+	cpio | xz) $1 --version | awk '{print $NF; exit}' ;;
+	busybox) busybox | awk '{print $2; exit}' ;;
+	ssh) ssh -V 2>&1 | sed 's/[, ].*//' ;;
+	dpkg-deb) dpkg-deb --version | awk '{print $7; exit}' ;;
 	esac 2>/dev/null || echo "of unknown version"
 }
 
@@ -94,7 +113,7 @@ missing_programs() {
 		[ -z "$program" ] || command -v "$program" >/dev/null || echo "$package"
 	done <<<"$programs"
 	# The race detector's C part also wants the C library's headers.
-	! command -v gcc >/dev/null || [ -e /usr/include/stdlib.h ] || echo libc6-dev
+	[ "$programs" != "$programs_host" ] || ! command -v gcc >/dev/null || [ -e /usr/include/stdlib.h ] || echo libc6-dev
 }
 
 install_programs() {
@@ -297,7 +316,49 @@ install_protoc() {
 	go build -o "$tools/" google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go
 }
 
+# ---- emulated hosts ---------------------------------------------------------------------------------------
+
+# QEMU of Debian 13: the 7.2 of Debian 12 corrupts guests whose CPU has AVX2. It is unpacked, not installed, beside the
+# libraries that it was built with, and started by its own loader.
+qemu_suite=trixie
+
+install_qemu() {
+	local dir=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/drover/hosts/qemu
+	if [ -d "$dir" ]; then
+		say qemu "have that of $qemu_suite"
+		return
+	fi
+	say qemu "unpacking that of $qemu_suite, it emulates the hosts"
+	need_root qemu
+	alone "${dir%/*}/.lock"
+	[ ! -d "$dir" ] || return 0
+	local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+	[ -e $keyring ] || apt_install debian-archive-keyring
+	scratch
+	mmdebstrap --quiet --mode=root --variant=extract --format=directory --aptopt='APT::Install-Recommends "false"' \
+		--include=qemu-system-x86 $qemu_suite "$tmp/qemu" "$(debian_mirror)" >"$tmp/qemu.log" 2>&1 9>&- || {
+		tail -n 20 "$tmp/qemu.log" >&2
+		die qemu "could not be unpacked; is the network up?"
+	}
+	cp -a "$tmp/qemu" "$dir.new"
+	mv "$dir.new" "$dir"
+}
+
+install_test_hosts() {
+	programs=$programs_hosts
+	install_programs
+	install_qemu
+	install_go
+}
+
+install_pods() {
+	programs=$programs_pods
+	install_programs
+	install_criu
+}
+
 install_host() {
+	programs=$programs_host
 	local have
 	have=$(criu_version)
 	if [ -n "$(missing_programs)" ] || ! at_least "$have" $criu_need || ! at_least "$(go_version)" 1.21; then
@@ -309,10 +370,13 @@ install_host() {
 }
 
 case ${1-} in
+pods) install_pods ;;
 host) install_host ;;
+test-hosts) install_test_hosts ;;
+mirror) debian_mirror ;;
 go) install_go ;;
 golangci-lint) go_tool golangci-lint $golangci_pin github.com/golangci/golangci-lint/v2/cmd/golangci-lint "it enforces the import rules and finds mistakes" ;;
 govulncheck) go_tool govulncheck $govulncheck_pin golang.org/x/vuln/cmd/govulncheck "it knows the published vulnerabilities" ;;
 protoc) install_protoc ;;
-*) echo "usage: $0 host|go|golangci-lint|govulncheck|protoc" >&2; exit 2 ;;
+*) echo "usage: $0 pods|host|test-hosts|mirror|go|golangci-lint|govulncheck|protoc" >&2; exit 2 ;;
 esac
