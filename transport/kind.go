@@ -14,9 +14,11 @@ const (
 	// Enrol asks for a certificate. It is the one kind that strangers may open too, see [Join]: Conn.Peer is
 	// "" then.
 	Enrol Kind = 5
+	// Follow is what a server tells the nodes that follow its committed state.
+	Follow Kind = 6
 )
 
-func (k Kind) valid() bool { return k >= Raft && k <= Enrol }
+func (k Kind) valid() bool { return k >= Raft && k <= Follow }
 
 // bulk tells whether a kind's streams are on the bulk connection, and paced.
 func (k Kind) bulk() bool { return k == Bulk || k == padding }
@@ -33,6 +35,8 @@ func (k Kind) String() string {
 		return "bulk"
 	case Enrol:
 		return "enrol"
+	case Follow:
+		return "follow"
 	case padding:
 		return "padding"
 	default:

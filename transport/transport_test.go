@@ -10,7 +10,7 @@ import (
 func TestStreamsOfEveryKind(t *testing.T) {
 	m := newMesh(t, "ams", "fra")
 	ams, fra := m.start(m.config("ams")), m.start(m.config("fra"))
-	for _, kind := range []transport.Kind{transport.Raft, transport.API, transport.Move, transport.Bulk} {
+	for _, kind := range []transport.Kind{transport.Raft, transport.API, transport.Move, transport.Bulk, transport.Follow} {
 		echo(t, ams, kind)
 		echo(t, fra, kind)
 		there, back := dial(t, ams, "fra", kind), dial(t, fra, "ams", kind)
