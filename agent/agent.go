@@ -144,8 +144,9 @@ func (a *agent) openQuorum(ctx context.Context) error {
 	}
 	var err error
 	a.quorum, err = quorum.Open(ctx, quorum.Config{
-		Node: a.config.Node, Dir: filepath.Join(a.config.StateDir, "raft"), Bootstrap: servers,
-		Stream:  raftStreams{Listener: a.transport.Listener(transport.Raft), transport: a.transport},
+		Node: a.config.Node, Dir: filepath.Join(a.config.StateDir, "raft"),
+		Server: a.config.Role == configs.Server, Bootstrap: servers, Peers: a.peersAlive,
+		Dial: quorumStreams{a.transport}.dial, Listen: quorumStreams{a.transport}.listen,
 		Forward: forwarder{a.peers}.forward, Log: a.log.With("part", "quorum"),
 	})
 	if err != nil {

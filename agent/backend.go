@@ -9,6 +9,7 @@ import (
 	"github.com/drover-mesh/drover/agent/api"
 	"github.com/drover-mesh/drover/agent/gossip"
 	"github.com/drover-mesh/drover/configs"
+	"github.com/drover-mesh/drover/state"
 	"github.com/drover-mesh/drover/state/quorum"
 	"github.com/drover-mesh/drover/transport"
 )
@@ -36,9 +37,10 @@ func (b *backend) GetStatus(ctx context.Context) (api.Status, error) {
 	if err != nil {
 		return api.Status{}, err
 	}
+	q := b.quorum.Status()
 	s := api.Status{
 		Node: b.config.Node, Site: b.config.Site, Version: b.version, Started: b.started,
-		Leader: b.quorum.Leader(), Role: b.quorum.Status().Role, Servers: b.config.Servers, AppliedIndex: v.Index(), NodesKnown: len(nodes),
+		Leader: q.Leader, Role: q.Role, Servers: q.Voters, AppliedIndex: v.Index(), NodesKnown: len(nodes),
 	}
 	if v.PodCIDR().IsValid() {
 		s.PodCIDR = v.PodCIDR().String()
@@ -62,6 +64,9 @@ func (b *backend) GetStatus(ctx context.Context) (api.Status, error) {
 	if s.Leader == "" {
 		s.Problems = append(s.Problems, "the mesh has no leader: pods run on, but nothing can be started, moved or removed until a majority of the servers is reached")
 	}
+	if q.Waiting != "" {
+		s.Problems = append(s.Problems, q.Waiting)
+	}
 	for _, m := range v.Migrations() {
 		if m.Phase.Open() {
 			s.Migrations = append(s.Migrations, b.migration(m))
@@ -81,11 +86,12 @@ func (b *backend) ListNodes(context.Context) ([]api.Node, error) {
 	for _, p := range v.Pods() {
 		count[p.Node]++
 	}
+	q := b.quorum.Status()
 	var out []api.Node
 	for _, n := range v.Nodes() {
 		x := api.Node{
 			Name: n.Name, Site: n.Site, Address: n.Addr.String(), Gossip: n.Gossip.String(), State: api.NodeUnknown,
-			Role: b.role(n.Name), Version: n.Version, Arch: n.Arch, Pods: count[n.Name],
+			Role: role(q, n), Version: n.Version, Arch: n.Arch, Pods: count[n.Name],
 			RTTms: api.Milliseconds(b.transport.RTT(n.Name)),
 		}
 		if s, ok := alive[n.Name]; ok {
@@ -96,12 +102,14 @@ func (b *backend) ListNodes(context.Context) ([]api.Node, error) {
 	return out, nil
 }
 
-func (b *backend) role(node string) string {
+func role(q quorum.Status, n state.Node) string {
 	switch {
-	case node == b.quorum.Leader():
+	case n.Name == q.Leader:
 		return "leader"
-	case slices.Contains(b.config.Servers, node):
+	case slices.Contains(q.Voters, n.Name):
 		return "voter"
+	case n.Server:
+		return "joining"
 	}
-	return "client"
+	return "plain"
 }

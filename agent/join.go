@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/drover-mesh/drover/agent/migrate"
+	"github.com/drover-mesh/drover/configs"
 	"github.com/drover-mesh/drover/state"
 )
 
@@ -28,6 +29,7 @@ func (a *agent) join(ctx context.Context, config migrate.Config, arriving func(u
 		state.RegisterNode{Node: state.Node{
 			Name: c.Node, Site: c.Site, Addr: c.Address, Gossip: c.Gossip, Arch: runtime.GOARCH, Version: a.version,
 			Enrols: a.transport.Identity().Authority != nil,
+			Server: c.Role == configs.Server,
 		}},
 	}
 	for _, command := range commands {

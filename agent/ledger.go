@@ -8,10 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"time"
 
-	"github.com/hashicorp/raft"
-
+	"github.com/drover-mesh/drover/agent/gossip"
 	"github.com/drover-mesh/drover/state"
 	"github.com/drover-mesh/drover/state/quorum"
 	"github.com/drover-mesh/drover/transport"
@@ -24,19 +22,31 @@ type ledger interface {
 	Watch(ctx context.Context) <-chan struct{}
 }
 
-// raftStreams lets Raft talk over the mesh's transport, by the names of nodes.
-type raftStreams struct {
-	net.Listener
-	transport *transport.Transport
+// quorumStreams lets the quorum talk over the mesh's transport, by the names of nodes.
+type quorumStreams struct{ transport *transport.Transport }
+
+func (s quorumStreams) dial(ctx context.Context, node string, k quorum.Kind) (net.Conn, error) {
+	return s.transport.Dial(ctx, node, s.kind(k))
 }
 
-var _ raft.StreamLayer = raftStreams{}
+func (s quorumStreams) listen(k quorum.Kind) net.Listener { return s.transport.Listener(s.kind(k)) }
 
-// Dial implements [raft.StreamLayer].
-func (s raftStreams) Dial(node raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	return s.transport.Dial(ctx, string(node), transport.Raft)
+func (quorumStreams) kind(k quorum.Kind) transport.Kind {
+	if k == quorum.Follow {
+		return transport.Follow
+	}
+	return transport.Raft
+}
+
+// peersAlive names the other nodes that gossip takes to be alive.
+func (a *agent) peersAlive() []string {
+	var names []string
+	for _, m := range a.gossip.Members() {
+		if m.State == gossip.Alive && m.Node != a.config.Node {
+			names = append(names, m.Node)
+		}
+	}
+	return names
 }
 
 const (

@@ -52,7 +52,7 @@ type Node struct {
 	Address string    `json:"address"` // QUIC
 	Gossip  string    `json:"gossip"`
 	State   NodeState `json:"state"`
-	Role    string    `json:"role"` // leader, voter or client
+	Role    string    `json:"role"` // leader, voter, joining (a server without a vote yet) or plain
 	Version string    `json:"version"`
 	Arch    string    `json:"arch"`
 	RTTms   float64   `json:"rtt_ms"` // 0 is unknown
@@ -78,9 +78,9 @@ type Status struct {
 	Version      string      `json:"version"`
 	Started      time.Time   `json:"started"`
 	PodCIDR      string      `json:"pod_cidr"`
-	Leader       string      `json:"leader"` // "" while there is none
-	Role         string      `json:"role"`   // of this node: leader, follower, candidate or client
-	Servers      []string    `json:"servers"`
+	Leader       string      `json:"leader"`  // "" while there is none
+	Role         string      `json:"role"`    // of this node: leader, follower, candidate, joining or plain
+	Servers      []string    `json:"servers"` // those that vote
 	AppliedIndex uint64      `json:"applied_index"`
 	NodesAlive   int         `json:"nodes_alive"`
 	NodesKnown   int         `json:"nodes_known"`

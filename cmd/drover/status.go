@@ -33,7 +33,7 @@ func (c *cli) describeStatus(w io.Writer, s api.Status) error {
 	case s.Node:
 		leader = "this node leads"
 	default:
-		leader = fmt.Sprintf("%s leads, this node is a %s", s.Leader, s.Role)
+		leader = fmt.Sprintf("%s leads, this node is %s", s.Leader, withArticle(s.Role))
 	}
 	pods := fmt.Sprintf("%d here, %d in the mesh; network %s", s.PodsHere, s.PodsTotal, s.PodCIDR)
 	if s.AppliedIndex == 0 {
@@ -59,4 +59,13 @@ func (c *cli) describeStatus(w io.Writer, s api.Status) error {
 		fmt.Fprintln(w, "Problem:", p)
 	}
 	return nil
+}
+
+// withArticle makes a role of a node a part of a sentence.
+func withArticle(role string) string {
+	switch role {
+	case "joining", "plain":
+		return role
+	}
+	return "a " + role
 }

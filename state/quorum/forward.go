@@ -14,15 +14,19 @@ import (
 // hold a pod's manifest, and a command in JSON grows by a third.
 const MaxForward = 2 * state.MaxCommand
 
-// request asks the leader for one of three things.
+// request asks for one of some things: the leader, if nothing else is said.
 type request struct {
 	// Command is an encoded command to commit.
 	Command []byte `json:"command,omitempty"`
 	// Barrier asks which index has all that is committed.
 	Barrier bool `json:"barrier,omitempty"`
-	// Learner is a node that wants to learn.
-	Learner string `json:"learner,omitempty"`
-	// Relay allows a server that doesn't lead to pass the request on, once.
+	// Join is about a server that wants a vote, or wants to know whether it still has one.
+	Join *joining `json:"join,omitempty"`
+	// Leave is a plain node that was a server.
+	Leave string `json:"leave,omitempty"`
+	// Who asks whoever gets the request for its standing.
+	Who bool `json:"who,omitempty"`
+	// Relay allows a node that doesn't lead to pass the request on, once.
 	Relay bool `json:"relay,omitempty"`
 }
 
@@ -30,7 +34,14 @@ type request struct {
 type answer struct {
 	Result *state.Result `json:"result,omitempty"`
 	Index  uint64        `json:"index,omitempty"`
-	Error  string        `json:"error,omitempty"`
+	// Member is what the one who joins or leaves has in Raft's configuration: "voter", "nonvoter" or "". Server says
+	// that the committed state knows it as a server.
+	Member string `json:"member,omitempty"`
+	Server bool   `json:"server,omitempty"`
+	// Standing answers Who.
+	Standing *standing `json:"standing,omitempty"`
+
+	Error string `json:"error,omitempty"`
 	// NotProposed goes with an Error that Is ErrNotProposed.
 	NotProposed bool `json:"notProposed,omitempty"`
 }
@@ -39,7 +50,7 @@ type answer struct {
 func (q *Quorum) forward(ctx context.Context, node string, r request) (answer, error) {
 	data, err := encode(r)
 	if err != nil {
-		return answer{}, fmt.Errorf("encoding a request: %w: %w", ErrNotProposed, err)
+		return answer{}, fmt.Errorf("encoding a request: %w", notProposed(err))
 	}
 	reply, err := q.cfg.Forward(ctx, node, data)
 	if err != nil {
@@ -81,7 +92,7 @@ func (q *Quorum) HandleForward(ctx context.Context, data []byte) ([]byte, error)
 // validate keeps out of the log what the machine could not decode.
 func (r request) validate() error {
 	asked := 0
-	for _, is := range []bool{r.Command != nil, r.Barrier, r.Learner != ""} {
+	for _, is := range []bool{r.Command != nil, r.Barrier, r.Join != nil, r.Leave != "", r.Who} {
 		if is {
 			asked++
 		}
@@ -98,16 +109,19 @@ func (r request) validate() error {
 
 func (q *Quorum) handle(ctx context.Context, r request) (answer, error) {
 	if q.ctx.Err() != nil {
-		return answer{}, fmt.Errorf("%w: %w", ErrNotProposed, errClosed)
+		return answer{}, notProposed(errClosed)
 	}
-	leader := q.Leader()
+	if r.Who {
+		return answer{Standing: q.standing()}, nil
+	}
+	leader, s := q.Leader(), q.seat.Load()
 	switch {
-	case leader == q.cfg.Node:
-		return q.serve(ctx, r)
-	case leader != "" && r.Relay:
+	case s != nil && s.leads():
+		return s.serve(ctx, r)
+	case leader != "" && leader != q.cfg.Node && r.Relay:
 		r.Relay = false
 		return q.forward(ctx, leader, r)
-	case leader != "":
+	case leader != "" && leader != q.cfg.Node:
 		return answer{}, fmt.Errorf("%w: %s is not the leader, it follows %s", ErrNotProposed, q.cfg.Node, leader)
 	}
 	return answer{}, fmt.Errorf("%w: %s knows no leader", ErrNotProposed, q.cfg.Node)

@@ -3,6 +3,7 @@ package quorum
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -11,17 +12,45 @@ import (
 	"github.com/drover-mesh/drover/state"
 )
 
+// TestProposalsTakeNoLongerThanLight has time stand still but for the network: what remains are round trips.
+func TestProposalsTakeNoLongerThanLight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rtt = 50 * time.Millisecond
+		m := newMesh(t, rtt/2, wan(), append([]string{plain}, servers...)...)
+		leader := m.leader(servers...)
+		m.found(leader)
+		m.follows(plain, leader)
+		for node, trips := range map[string]time.Duration{leader: 1, others(leader)[0]: 2, plain: 2} {
+			var longest time.Duration
+			for i := range 20 {
+				start := time.Now()
+				r := m.propose(node, state.RegisterNode{Node: state.Node{Name: plain, Site: "sydney", Version: fmt.Sprint(i)}})
+				require.True(t, r.OK, r.Reason)
+				longest = max(longest, time.Since(start))
+				if n, _ := m.nodes[node].View().Node(plain); node == plain {
+					require.Equal(t, fmt.Sprint(i), n.Version)
+				}
+			}
+			t.Logf("%s: %v", node, longest)
+			require.LessOrEqual(t, longest, trips*rtt+rtt/10, node)
+		}
+	})
+}
+
 // BenchmarkPropose shows what a proposal costs beyond the speed of light: about one round trip at the
 // leader, two elsewhere; "heard" is until every node's View has it.
 func BenchmarkPropose(b *testing.B) {
 	for _, rtt := range []time.Duration{0, 50 * time.Millisecond, 100 * time.Millisecond} {
-		for _, at := range []string{"leader", "follower"} {
+		for _, at := range []string{"leader", "follower", "plain"} {
 			b.Run(fmt.Sprintf("rtt=%v/%s", rtt, at), func(b *testing.B) {
-				m := newMesh(b, rtt/2, wan(), servers...)
+				m := newMesh(b, rtt/2, wan(), append([]string{plain}, servers...)...)
 				node := m.leader(servers...)
 				m.found(node)
-				if at == "follower" {
+				switch at {
+				case "follower":
 					node = others(node)[0]
+				case "plain":
+					node = plain
 				}
 				var proposing, heard time.Duration
 				for i := 0; b.Loop(); i++ {
@@ -34,7 +63,7 @@ func BenchmarkPropose(b *testing.B) {
 					r := m.propose(node, c)
 					require.True(b, r.OK, r.Reason)
 					proposing += time.Since(start)
-					for _, s := range servers {
+					for _, s := range append([]string{plain}, servers...) {
 						_, err := m.nodes[s].Await(m.ctx(), func(v state.View) bool {
 							g, ok := v.Migration(id)
 							return ok && g.Phase == r.Migration.Phase

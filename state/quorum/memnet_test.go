@@ -8,8 +8,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/raft"
 )
 
 // A memnet joins nodes by streams in memory. Every byte takes the delay; a cut link swallows none and
@@ -20,14 +18,15 @@ type memnet struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at each cut and heal
 	cuts    map[[2]string]bool
-	layers  map[string]*layer
+	layers  map[endpoint]*layer
 	quorums map[string]*Quorum
+	dialled map[endpoint][]*memconn // by who dialled
 }
 
 func newMemnet(delay time.Duration) *memnet {
 	return &memnet{
 		delay: delay, changed: make(chan struct{}),
-		cuts: map[[2]string]bool{}, layers: map[string]*layer{}, quorums: map[string]*Quorum{},
+		cuts: map[[2]string]bool{}, layers: map[endpoint]*layer{}, quorums: map[string]*Quorum{}, dialled: map[endpoint][]*memconn{},
 	}
 }
 
@@ -78,6 +77,27 @@ func (n *memnet) travel(ctx context.Context, a, b string) error {
 	}
 }
 
+// heal puts all links right.
+func (n *memnet) heal() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	clear(n.cuts)
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// peer returns to whom a node has a connection of a kind open, the last one if there are several, or "".
+func (n *memnet) peer(node string, kind Kind) (peer string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range n.dialled[endpoint{node, kind}] {
+		if !c.over() {
+			peer = c.out.to
+		}
+	}
+	return peer
+}
+
 // forward is Config.Forward of a node.
 func (n *memnet) forward(from string) func(context.Context, string, []byte) ([]byte, error) {
 	return func(ctx context.Context, to string, data []byte) ([]byte, error) {
@@ -98,21 +118,31 @@ func (n *memnet) forward(from string) func(context.Context, string, []byte) ([]b
 	}
 }
 
-// layer is one node's raft.StreamLayer.
+// endpoint is where a node takes streams of one kind.
+type endpoint struct {
+	node string
+	kind Kind
+}
+
+// layer is one node's listener.
 type layer struct {
 	net    *memnet
-	node   string
+	at     endpoint
 	accept chan net.Conn
 	done   chan struct{}
 	once   sync.Once
 }
 
-func (n *memnet) listen(node string) *layer {
-	l := &layer{net: n, node: node, accept: make(chan net.Conn), done: make(chan struct{})}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.layers[node] = l
-	return l
+// listen is Config.Listen of a node.
+func (n *memnet) listen(node string) func(Kind) net.Listener {
+	return func(kind Kind) net.Listener {
+		at := endpoint{node, kind}
+		l := &layer{net: n, at: at, accept: make(chan net.Conn), done: make(chan struct{})}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.layers[at] = l
+		return l
+	}
 }
 
 func (l *layer) Accept() (net.Conn, error) {
@@ -129,8 +159,8 @@ func (l *layer) Close() error {
 		close(l.done)
 		l.net.mu.Lock()
 		defer l.net.mu.Unlock()
-		if l.net.layers[l.node] == l {
-			delete(l.net.layers, l.node)
+		if l.net.layers[l.at] == l {
+			delete(l.net.layers, l.at)
 		}
 	})
 	return nil
@@ -139,29 +169,31 @@ func (l *layer) Close() error {
 // Addr is not the node's name: Quorum has to see to that.
 func (l *layer) Addr() net.Addr { return &net.UDPAddr{} }
 
-func (l *layer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	to := string(address)
-	if err := l.net.travel(ctx, l.node, to); err != nil {
-		return nil, err
-	}
-	l.net.mu.Lock()
-	peer := l.net.layers[to]
-	l.net.mu.Unlock()
-	if peer == nil {
-		return nil, errors.New("connection refused")
-	}
-	there, back := l.net.pipe(l.node, to), l.net.pipe(to, l.node)
-	select {
-	case peer.accept <- &memconn{in: there, out: back}:
-		return &memconn{in: back, out: there}, nil
-	case <-peer.done:
-		return nil, errors.New("connection refused")
-	case <-l.done:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
+// dial is Config.Dial of a node.
+func (n *memnet) dial(from string) func(context.Context, string, Kind) (net.Conn, error) {
+	return func(ctx context.Context, to string, kind Kind) (net.Conn, error) {
+		if err := n.travel(ctx, from, to); err != nil {
+			return nil, err
+		}
+		n.mu.Lock()
+		peer := n.layers[endpoint{to, kind}]
+		n.mu.Unlock()
+		if peer == nil {
+			return nil, errors.New("connection refused")
+		}
+		there, back := n.pipe(from, to), n.pipe(to, from)
+		c := &memconn{in: back, out: there}
+		select {
+		case peer.accept <- &memconn{in: there, out: back}:
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.dialled[endpoint{from, kind}] = append(n.dialled[endpoint{from, kind}], c)
+			return c, nil
+		case <-peer.done:
+			return nil, errors.New("connection refused")
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 }
 
@@ -173,8 +205,12 @@ type pipe struct {
 	mu      sync.Mutex
 	changed chan struct{}
 	parts   []part
+	size    int
 	closed  bool
 }
+
+// window is how many bytes may be under way in a pipe; a Write beyond that waits for Reads.
+const window = 256 << 10
 
 type part struct {
 	due  time.Time
@@ -190,15 +226,19 @@ func (p *pipe) signal() {
 	p.changed = make(chan struct{})
 }
 
-func (p *pipe) write(b []byte) (int, error) {
+// write takes bytes, or returns what to wait for.
+func (p *pipe) write(b []byte) (n int, changed <-chan struct{}, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return 0, io.ErrClosedPipe
+		return 0, nil, io.ErrClosedPipe
 	}
-	p.parts = append(p.parts, part{time.Now().Add(p.net.delay), append([]byte(nil), b...)})
-	p.signal()
-	return len(b), nil
+	if n = min(len(b), window-p.size); n > 0 {
+		p.parts = append(p.parts, part{time.Now().Add(p.net.delay), append([]byte(nil), b[:n]...)})
+		p.size += n
+		p.signal()
+	}
+	return n, p.changed, nil
 }
 
 func (p *pipe) close() {
@@ -223,8 +263,12 @@ func (p *pipe) take(b []byte) (n int, wait time.Duration, changed, link <-chan s
 			break
 		}
 		n = copy(b, p.parts[0].data)
+		p.size -= n
 		if p.parts[0].data = p.parts[0].data[n:]; len(p.parts[0].data) == 0 {
 			p.parts = p.parts[1:]
+		}
+		if p.size+n >= window { // somebody may wait to write
+			p.signal()
 		}
 	}
 	return n, wait, p.changed, link, nil
@@ -234,9 +278,10 @@ func (p *pipe) take(b []byte) (n int, wait time.Duration, changed, link <-chan s
 type memconn struct {
 	in, out *pipe
 
-	mu       sync.Mutex
-	deadline time.Time
-	closed   bool
+	mu        sync.Mutex
+	deadline  time.Time // of reads
+	writeTill time.Time
+	closed    bool
 }
 
 func (c *memconn) Read(b []byte) (int, error) {
@@ -268,7 +313,36 @@ func (c *memconn) Read(b []byte) (int, error) {
 	}
 }
 
-func (c *memconn) Write(b []byte) (int, error) { return c.out.write(b) }
+func (c *memconn) Write(b []byte) (n int, err error) {
+	for {
+		wrote, changed, err := c.out.write(b[n:])
+		if n += wrote; err != nil || n == len(b) {
+			return n, err
+		}
+		c.mu.Lock()
+		wait := time.Hour
+		if !c.writeTill.IsZero() {
+			wait = time.Until(c.writeTill)
+		}
+		c.mu.Unlock()
+		if wait <= 0 {
+			return n, os.ErrDeadlineExceeded
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-changed:
+		}
+		timer.Stop()
+	}
+}
+
+// over says whether either end has closed it.
+func (c *memconn) over() bool {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.closed
+}
 
 func (c *memconn) Close() error {
 	c.mu.Lock()
@@ -279,7 +353,10 @@ func (c *memconn) Close() error {
 	return nil
 }
 
-func (c *memconn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
+func (c *memconn) SetDeadline(t time.Time) error {
+	_ = c.SetWriteDeadline(t)
+	return c.SetReadDeadline(t)
+}
 
 func (c *memconn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
@@ -291,6 +368,13 @@ func (c *memconn) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-func (c *memconn) SetWriteDeadline(time.Time) error { return nil }
-func (c *memconn) LocalAddr() net.Addr              { return name(c.out.from) }
-func (c *memconn) RemoteAddr() net.Addr             { return name(c.out.to) }
+// SetWriteDeadline holds for Writes that begin later.
+func (c *memconn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writeTill = t
+	return nil
+}
+
+func (c *memconn) LocalAddr() net.Addr  { return name(c.out.from) }
+func (c *memconn) RemoteAddr() net.Addr { return name(c.out.to) }

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,36 +28,65 @@ func quick() timing {
 	}
 }
 
+// steady is quick with a patience that a busy machine doesn't try.
+func steady() timing {
+	t := quick()
+	t.heartbeat, t.election, t.lease = time.Second, time.Second, time.Second
+	return t
+}
+
 // A mesh is some quorums on a memnet.
 type mesh struct {
 	t      testing.TB
 	net    *memnet
 	timing timing
+	first  []string // the servers that begin it
 	dirs   map[string]string
+	roles  map[string]bool // is it a server?
 	nodes  map[string]*Quorum
 }
 
+// servers are those of most tests. Other nodes are plain, unless a test says otherwise.
 var servers = []string{"ams", "fra", "nyc"}
 
 func newMesh(t testing.TB, delay time.Duration, timing timing, nodes ...string) *mesh {
-	checkGoroutines(t)
-	m := &mesh{t: t, net: newMemnet(delay), timing: timing, dirs: map[string]string{}, nodes: map[string]*Quorum{}}
-	t.Cleanup(m.close)
+	m := emptyMesh(t, delay, timing, servers...)
 	for _, node := range nodes {
-		m.dirs[node] = t.TempDir()
 		m.open(node)
 	}
 	return m
 }
 
-func (m *mesh) open(node string) *Quorum {
-	cfg := Config{
-		Node: node, Dir: m.dirs[node], Stream: m.net.listen(node), Forward: m.net.forward(node),
-		Log: testLog(node), timing: m.timing,
+func emptyMesh(t testing.TB, delay time.Duration, timing timing, first ...string) *mesh {
+	checkGoroutines(t)
+	m := &mesh{
+		t: t, net: newMemnet(delay), timing: timing, first: first,
+		dirs: map[string]string{}, roles: map[string]bool{}, nodes: map[string]*Quorum{},
 	}
-	for _, s := range servers {
+	for _, s := range first {
+		m.roles[s] = true
+	}
+	t.Cleanup(m.close)
+	return m
+}
+
+func (m *mesh) config(node string) Config {
+	if m.dirs[node] == "" {
+		m.dirs[node] = m.t.TempDir()
+	}
+	cfg := Config{
+		Node: node, Dir: m.dirs[node], Server: m.roles[node], Log: testLog(node), timing: m.timing,
+		Dial: m.net.dial(node), Listen: m.net.listen(node), Forward: m.net.forward(node),
+	}
+	for _, s := range m.first {
 		cfg.Bootstrap = append(cfg.Bootstrap, Server{s})
 	}
+	return cfg
+}
+
+func (m *mesh) open(node string) *Quorum { return m.openAs(node, m.config(node)) }
+
+func (m *mesh) openAs(node string, cfg Config) *Quorum {
 	q, err := Open(m.ctx(), cfg)
 	require.NoError(m.t, err)
 	m.net.mu.Lock()
@@ -82,16 +113,29 @@ func (m *mesh) stop(node string) {
 	}
 }
 
+// up are the servers that run.
+func (m *mesh) up() (up []string) {
+	for node := range m.nodes {
+		if m.roles[node] {
+			up = append(up, node)
+		}
+	}
+	return up
+}
+
 // kill stops a node without its saying good-bye to anybody, and then puts its links right again.
 func (m *mesh) kill(node string) {
-	m.net.isolate(node, servers, true)
+	m.net.isolate(node, m.names(), true)
 	m.stop(node)
-	m.net.isolate(node, servers, false)
+	m.net.isolate(node, m.names(), false)
 }
+
+// names are those of all nodes that ever were.
+func (m *mesh) names() []string { return slices.Collect(maps.Keys(m.dirs)) }
 
 func (m *mesh) close() {
 	for node := range m.nodes {
-		m.net.isolate(node, servers, false)
+		m.net.isolate(node, m.names(), false)
 	}
 	for node := range m.nodes {
 		m.stop(node)
@@ -100,9 +144,13 @@ func (m *mesh) close() {
 
 // ctx bounds every wait of a test.
 func (m *mesh) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	m.t.Cleanup(cancel)
 	return ctx
+}
+
+func contextWithTimeout(m *mesh, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(m.ctx(), d)
 }
 
 // leader waits until all of the nodes agree on a leader among them.
@@ -135,7 +183,7 @@ func (m *mesh) found(node string) {
 	m.t.Helper()
 	commands := []state.Command{state.SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16")}}
 	for _, s := range servers {
-		commands = append(commands, state.RegisterNode{Node: state.Node{Name: s, Site: "site-" + s}})
+		commands = append(commands, register(s, true))
 	}
 	commands = append(commands, state.CreatePod{
 		Name: "redis", UID: "u-1", Node: "ams", Created: time.Unix(1, 0),
@@ -145,6 +193,10 @@ func (m *mesh) found(node string) {
 		r := m.propose(node, c)
 		require.True(m.t, r.OK, r.Reason)
 	}
+}
+
+func register(node string, server bool) state.RegisterNode {
+	return state.RegisterNode{Node: state.Node{Name: node, Site: "site-" + node, Server: server}}
 }
 
 // others returns the servers without those given.

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/drover-mesh/drover/state"
 )
 
@@ -18,16 +16,19 @@ import (
 // An error means that the outcome is unknown: the command may have been applied, or may yet be. Only if the
 // error Is ErrNotProposed it surely was not and will not be.
 //
-// The answer is the leader's. This node's own View has it some tens of milliseconds later: see Sync and
-// Await.
+// The View of a plain node has the command when Propose returns, unless ctx has ended by then. A server's may have
+// it some tens of milliseconds later: see Sync and Await.
 func (q *Quorum) Propose(ctx context.Context, c state.Command) (state.Result, error) {
 	data, err := state.Encode(newID(), c)
 	if err != nil {
-		return state.Result{}, fmt.Errorf("proposing: %w: %w", ErrNotProposed, err)
+		return state.Result{}, fmt.Errorf("proposing: %w", notProposed(err))
 	}
 	a, err := q.ask(ctx, request{Command: data})
 	if err != nil {
 		return state.Result{}, fmt.Errorf("proposing %s: %w", c.Kind(), err)
+	}
+	if q.seat.Load() == nil {
+		_ = q.reached(ctx, a.Index) // what was committed is so, whether or not this node has heard of it
 	}
 	return *a.Result, nil
 }
@@ -36,13 +37,15 @@ func (q *Quorum) Propose(ctx context.Context, c state.Command) (state.Result, er
 func (q *Quorum) Sync(ctx context.Context) error {
 	a, err := q.ask(ctx, request{Barrier: true})
 	if err == nil {
-		_, err = q.Await(ctx, func(v state.View) bool { return v.Index() >= a.Index })
+		err = q.reached(ctx, a.Index)
 	}
 	if err != nil {
 		return fmt.Errorf("catching up with the quorum: %w", err)
 	}
 	return nil
 }
+
+func notProposed(why error) error { return fmt.Errorf("%w: %w", ErrNotProposed, why) }
 
 func newID() string {
 	var id [16]byte
@@ -56,12 +59,12 @@ func (q *Quorum) ask(ctx context.Context, r request) (answer, error) {
 	defer cancel()
 	defer context.AfterFunc(q.ctx, cancel)()
 	if ctx.Err() != nil {
-		return answer{}, fmt.Errorf("%w: %w", ErrNotProposed, errors.Join(ctx.Err(), q.whyClosed()))
+		return answer{}, notProposed(errors.Join(ctx.Err(), q.whyClosed()))
 	}
 	unknown := false
 	var last error
-	for {
-		a, err := q.attempt(ctx, r)
+	for patience := q.cfg.timing.rpc; ; patience *= 2 {
+		a, err := q.attempt(ctx, r, patience)
 		if err == nil {
 			return a, nil
 		}
@@ -90,72 +93,63 @@ func (q *Quorum) whyClosed() error {
 	return nil
 }
 
-// attempt tries every way to the leader once: itself, the direct link, and each other server as a relay.
-// The ways are tried one after the other as long as each fails at once; one that only hangs, as a cut link
-// does, is overtaken by the next. To ask twice is harmless, since a request is idempotent.
-func (q *Quorum) attempt(ctx context.Context, r request) (answer, error) {
+// attempt tries every way to the leader once: itself, the direct link, and each other server as a relay. All may hang,
+// if the leader that everybody knows is cut off; so it ends when patience does, or when this node hears of another
+// leader. To ask twice is harmless, since a request is idempotent.
+func (q *Quorum) attempt(ctx context.Context, r request, patience time.Duration) (answer, error) {
 	ways := q.ways(r)
 	if len(ways) == 0 {
-		return answer{}, fmt.Errorf("no leader is known: %w", ErrNotProposed)
+		return answer{}, fmt.Errorf("no server is known: %w", ErrNotProposed)
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	answers := make(chan answer, len(ways))
-	failures := make(chan error, len(ways))
-	start := func(w way) {
-		if !q.spawn(func() {
-			if a, err := w(ctx); err != nil {
-				failures <- err
-			} else {
-				answers <- a
-			}
-		}) {
-			failures <- fmt.Errorf("%w: %w", ErrNotProposed, errClosed)
+	q.onNewLeader(ctx, cancel)
+	a, ok, errs := hedge(ctx, &q.tasks, q.cfg.timing.hedge, ways, func(answer) {})
+	if ok {
+		return a, nil
+	}
+	why := errors.Join(errs...)
+	switch {
+	case why == nil:
+		return answer{}, ctx.Err()
+	case ctx.Err() != nil:
+		return answer{}, fmt.Errorf("%w: %s", ctx.Err(), why.Error())
+	}
+	for _, err := range errs {
+		if !errors.Is(err, ErrNotProposed) {
+			return answer{}, errors.New(why.Error()) // not Is ErrNotProposed, though a part may be
 		}
 	}
-	var errs []error
-	unknown := false
-	started := 0
-	var next <-chan time.Time
-	advance := func() {
-		if started < len(ways) {
-			start(ways[started])
-			started++
-			next = time.After(q.cfg.timing.hedge)
-		}
-	}
-	for advance(); len(errs) < len(ways); {
-		select {
-		case a := <-answers:
-			return a, nil
-		case err := <-failures:
-			errs = append(errs, err)
-			unknown = unknown || !errors.Is(err, ErrNotProposed)
-			advance()
-		case <-next:
-			advance()
-		case <-ctx.Done():
-			if len(errs) == 0 {
-				return answer{}, ctx.Err()
-			}
-			return answer{}, fmt.Errorf("%w: %s", ctx.Err(), errors.Join(errs...).Error())
-		}
-	}
-	if unknown {
-		return answer{}, errors.New(errors.Join(errs...).Error()) // not Is ErrNotProposed, though a part may be
-	}
-	return answer{}, errors.Join(errs...)
+	return answer{}, why
 }
 
-// A way is one way to the leader.
-type way func(context.Context) (answer, error)
+// onNewLeader calls f when this node hears of another leader than it knows now, unless ctx ends before.
+func (q *Quorum) onNewLeader(ctx context.Context, f func()) {
+	known, changed := q.Leader(), q.Watch(ctx)
+	q.tasks.spawn(func() {
+		for {
+			select {
+			case <-changed:
+				if leader := q.Leader(); leader != "" && leader != known {
+					f()
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+}
 
-func (q *Quorum) ways(r request) []way {
-	leader := q.Leader()
-	if leader == q.cfg.Node {
-		return []way{func(ctx context.Context) (answer, error) { return q.serve(ctx, r) }}
+// ways are the ways to the leader.
+func (q *Quorum) ways(r request) (ways []func(context.Context) (answer, error)) {
+	if s := q.seat.Load(); s != nil && s.leads() {
+		return append(ways, func(ctx context.Context) (answer, error) { return s.serve(ctx, r) })
 	}
-	var ways []way
+	leader := q.Leader()
+	if leader == q.cfg.Node { // until it hears otherwise
+		leader = ""
+	}
 	to := func(node string, r request) {
 		ways = append(ways, func(ctx context.Context) (answer, error) { return q.forward(ctx, node, r) })
 	}
@@ -163,55 +157,29 @@ func (q *Quorum) ways(r request) []way {
 		to(leader, r)
 	}
 	r.Relay = true
-	for _, s := range q.cfg.Bootstrap {
-		if s.Name != leader && s.Name != q.cfg.Node {
-			to(s.Name, r)
+	for _, node := range q.servers() {
+		if node != leader {
+			to(node, r)
 		}
 	}
 	return ways
 }
 
 // serve carries a request out on the leader.
-func (q *Quorum) serve(ctx context.Context, r request) (answer, error) {
+func (s *seat) serve(ctx context.Context, r request) (answer, error) {
 	switch {
 	case r.Barrier:
-		if err := q.await(ctx, q.raft.Barrier(q.cfg.timing.rpc)); err != nil {
-			return answer{}, err
-		}
-		return answer{Index: q.View().Index()}, nil
-	case r.Learner != "":
-		learner := raft.ServerAddress(r.Learner)
-		return answer{}, q.await(ctx, q.raft.AddNonvoter(raft.ServerID(learner), learner, 0, q.cfg.timing.rpc))
+		err := s.barrier(ctx)
+		return answer{Index: s.machine.view().Index()}, err
+	case r.Join != nil:
+		return s.join(ctx, *r.Join)
+	case r.Leave != "":
+		return s.leave(ctx, r.Leave)
 	}
-	future := q.raft.Apply(r.Command, q.cfg.timing.rpc)
-	if err := q.await(ctx, future); err != nil {
+	future := s.raft.Apply(r.Command, s.timing.rpc)
+	if err := s.await(ctx, future); err != nil {
 		return answer{}, err
 	}
 	done := future.Response().(applied)
 	return answer{Result: &done.result, Index: done.index}, nil
-}
-
-// await waits for one of Raft's futures. A future outlives ctx by the leader's lease at most, in which Raft
-// either commits or notices that it no longer leads.
-func (q *Quorum) await(ctx context.Context, future raft.Future) error {
-	done := make(chan error, 1)
-	if !q.spawn(func() { done <- future.Error() }) {
-		return errClosed
-	}
-	select {
-	case err := <-done:
-		if refusedByRaft(err) {
-			return fmt.Errorf("%w: %w", ErrNotProposed, err)
-		}
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// refusedByRaft knows the errors with which Raft refuses an entry before it is written. With any other, as
-// ErrLeadershipLost or a full disk, the entry may be in somebody's log.
-func refusedByRaft(err error) bool {
-	return errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrEnqueueTimeout) ||
-		errors.Is(err, raft.ErrLeadershipTransferInProgress)
 }

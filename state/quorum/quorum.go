@@ -1,8 +1,23 @@
 // Package quorum keeps the placement state of package state the same on every node of the mesh, with Raft.
 //
-// The servers vote: three or five nodes, spread over the sites. Every other node learns: it follows the same
-// log without a vote, so that View and Watch are local everywhere. Commands may be proposed anywhere; they
-// find the leader, through another server if the direct link is cut.
+// The servers hold Raft's log and vote: three or five nodes, spread over the sites. Every other node is plain: it
+// follows a server over a stream, which gives it a snapshot and then each command, so that View and Watch are local
+// everywhere, and keeps nothing on its disk. Commands may be proposed anywhere; they find the leader, through another
+// node if the direct link is cut.
+//
+// # Servers
+//
+// A mesh begins with the servers that Config.Bootstrap lists, once all of them are there and none has heard of a
+// mesh. From then on the leader makes Raft's configuration follow the committed state, one change at a time: nodes
+// that are registered as servers (state.Node.Server) get in, first without a vote until they have caught up; those
+// that were removed (state.ForgetNode) or have become plain get out, unless the mesh would lose its majority.
+//
+// A server that has lost its disk must not go on under its name: it would vote again where it has voted before, and
+// its word that it has an entry, which commits that entry, would be void. So a server whose directory is empty runs
+// no Raft. It follows another server as a plain node does, and asks the leader, who takes it out of Raft's
+// configuration, if it is in there, and says when it is out. Only then does it start Raft and get in anew. A server
+// that was taken out while it was away is told so by the leader, forgets its log, and begins anew likewise. What no
+// protocol can tell is a directory that was set back to an older state of its own: never restore one from a backup.
 package quorum
 
 import (
@@ -10,28 +25,29 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"slices"
+	"net"
 	"sync"
-
-	"github.com/hashicorp/raft"
-
-	"github.com/drover-mesh/drover/state"
+	"sync/atomic"
 )
 
 // Config says what Open needs. Raft's server IDs and addresses are the names of nodes.
 type Config struct {
 	// Node is this node's name.
 	Node string
-	// Dir holds the log, the votes and the snapshots. It must survive a restart: a server that forgets its
-	// vote can make two leaders.
+	// Dir holds the log, the votes and the snapshots of a server. A plain node keeps nothing there, and removes what
+	// it kept as a server once it is none any more.
 	Dir string
-	// Bootstrap names the servers that vote in a new mesh: the same list on every node. A node that isn't
-	// in it is a learner.
+	// Server says that this node shall hold the log and vote.
+	Server bool
+	// Bootstrap names the servers that begin a new mesh, the same list on each of them. A mesh begins once: later,
+	// and on other nodes, it only says whom to ask for the servers of the day.
 	Bootstrap []Server
-	// Stream dials other nodes by name and accepts from them. Close closes it.
-	Stream raft.StreamLayer
+	// Peers names nodes that can be reached just now, any of the mesh. They are asked when no server is known that
+	// answers. It may be nil.
+	Peers func() []string
+	// Dial opens a stream to another node. Listen claims those that others open to this one, until it is closed.
+	Dial   func(ctx context.Context, node string, k Kind) (net.Conn, error)
+	Listen func(k Kind) net.Listener
 	// Forward hands data to HandleForward on another node and returns its answer. If it surely was not
 	// handed over, say because no connection could be made, the error Is ErrNotProposed.
 	Forward func(ctx context.Context, node string, data []byte) ([]byte, error)
@@ -40,7 +56,7 @@ type Config struct {
 	timing timing // zero means wan()
 }
 
-// A Server is a voting member.
+// A Server is a member of Raft's configuration.
 type Server struct {
 	Name string
 }
@@ -52,28 +68,23 @@ var errClosed = errors.New("the quorum is closed")
 
 // A Quorum is one node's part in the agreement. Its methods may be called concurrently.
 type Quorum struct {
-	cfg     Config
-	log     *slog.Logger
-	machine *machine
-	streams *streams
-	raft    *raft.Raft
-	store   *store
+	cfg   Config
+	log   *slog.Logger
+	board *board
+
+	seat     atomic.Pointer[seat]     // nil as long as this node isn't in Raft
+	follower atomic.Pointer[follower] // nil while this node need not follow a server
+	hint     atomic.Pointer[[]string] // servers that peers have named
+	waiting  atomic.Pointer[string]   // see Status.Waiting
 
 	ctx    context.Context // ends when Close begins to tear down
 	cancel context.CancelFunc
+	tasks  tasks
 	close  sync.Once
 	closed error // of Close
-
-	mu      sync.Mutex
-	closing bool
-	tasks   sync.WaitGroup // see spawn
 }
 
-// Snapshots that are kept.
-const snapshots = 2
-
-// Open joins the agreement with what Dir remembers, or starts it: a server without any state bootstraps the
-// configured one, which is harmless because every server starts with the same. ctx bounds only the opening.
+// Open begins to take part in the agreement, a server with what Dir remembers. ctx bounds only the opening.
 //
 // After Open the View may be behind, even empty, until the leader has been heard: call Sync before acting on
 // what is not in it.
@@ -84,22 +95,19 @@ func Open(ctx context.Context, cfg Config) (*Quorum, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("opening the quorum: %w", err)
 	}
-	q := &Quorum{
-		cfg:     cfg,
-		log:     cfg.Log,
-		machine: newMachine(),
-		streams: newStreams(cfg.Stream, cfg.Node),
-	}
+	q := &Quorum{cfg: cfg, log: cfg.Log, board: newBoard()}
 	q.ctx, q.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if err := q.start(); err != nil {
+	if !cfg.Server {
+		q.startFollowing()
+		q.tasks.spawn(q.retire)
+		return q, nil
+	}
+	s, d, err := q.resume()
+	if err != nil {
 		q.cancel()
-		q.streams.shut()
 		return nil, fmt.Errorf("opening the quorum in %s: %w", cfg.Dir, err)
 	}
-	q.watchLeader()
-	if !q.voter() {
-		q.spawn(q.learn)
-	}
+	q.tasks.spawn(func() { q.closed = q.serve(s, d) })
 	return q, nil
 }
 
@@ -107,10 +115,10 @@ func (c Config) validate() error {
 	switch {
 	case c.Node == "":
 		return errors.New("this node has no name")
-	case len(c.Bootstrap) == 0:
-		return errors.New("no servers are configured")
-	case c.Stream == nil, c.Forward == nil, c.Log == nil:
-		return errors.New("it needs Stream, Forward and Log")
+	case len(c.Bootstrap) == 0 && c.Peers == nil:
+		return errors.New("no servers are configured, and there is nobody to ask for them")
+	case c.Dial == nil, c.Listen == nil, c.Forward == nil, c.Log == nil:
+		return errors.New("it needs Dial, Listen, Forward and Log")
 	}
 	seen := map[string]bool{}
 	for _, s := range c.Bootstrap {
@@ -122,87 +130,16 @@ func (c Config) validate() error {
 	return nil
 }
 
-func (q *Quorum) voter() bool {
-	return slices.Contains(q.cfg.Bootstrap, Server{q.cfg.Node})
-}
-
-// start opens the stores and starts Raft on them.
-func (q *Quorum) start() (err error) {
-	logs := filepath.Join(q.cfg.Dir, "log")
-	if err := os.MkdirAll(logs, 0o700); err != nil {
-		return err
-	}
-	logger := newLogger(q.log)
-	store, err := openLog(logs, logger)
-	if err != nil {
-		return fmt.Errorf("opening the log: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, store.Close())
-		}
-	}()
-	snaps, err := raft.NewFileSnapshotStoreWithLogger(q.cfg.Dir, snapshots, logger)
-	if err != nil {
-		return fmt.Errorf("opening the snapshots: %w", err)
-	}
-	transport := raft.NewNetworkTransportWithConfig(q.cfg.timing.transport(q.streams, logger))
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, transport.Close())
-		}
-	}()
-	conf := q.cfg.timing.raft(q.cfg.Node, logger)
-	if err := q.bootstrap(conf, store, snaps, transport); err != nil {
-		return err
-	}
-	q.raft, err = raft.NewRaft(conf, q.machine, store, store, snaps, transport)
-	if err != nil {
-		return fmt.Errorf("starting raft: %w", err)
-	}
-	q.store = store
-	return nil
-}
-
-// bootstrap writes the first configuration if this server has none.
-func (q *Quorum) bootstrap(conf *raft.Config, store *store, snaps raft.SnapshotStore, t raft.Transport) error {
-	known, err := raft.HasExistingState(store, store, snaps)
-	if err != nil {
-		return fmt.Errorf("looking for existing state: %w", err)
-	}
-	if known || !q.voter() {
-		return nil
-	}
-	var servers raft.Configuration
-	for _, s := range q.cfg.Bootstrap {
-		servers.Servers = append(servers.Servers, raft.Server{
-			ID: raft.ServerID(s.Name), Address: raft.ServerAddress(s.Name), Suffrage: raft.Voter,
-		})
-	}
-	if err := raft.BootstrapCluster(conf, store, store, snaps, t, servers); err != nil {
-		return fmt.Errorf("writing the first configuration: %w", err)
-	}
-	return nil
-}
-
-// View returns the state as far as this node has heard.
-func (q *Quorum) View() state.View { return q.machine.view() }
-
 // Close hands leadership over if this node leads, then stops and waits for everything that Open started.
 // Whoever waits in Propose gets an error. The streams are closed too.
 func (q *Quorum) Close() error {
 	q.close.Do(func() {
-		q.handOver()
+		if s := q.seat.Load(); s != nil {
+			s.handOver()
+		}
 		q.cancel()
-		q.mu.Lock()
-		q.closing = true
-		q.mu.Unlock()
-		stopped := q.raft.Shutdown()
-		q.streams.shut() // unblocks what waits for a peer
-		q.closed = stopped.Error()
-		q.tasks.Wait()
-		q.streams.wait()
-		q.closed = errors.Join(q.closed, q.store.Close())
+		q.tasks.close()
+		q.tasks.wait()
 		if q.closed != nil {
 			q.closed = fmt.Errorf("closing the quorum: %w", q.closed)
 		}
@@ -210,22 +147,14 @@ func (q *Quorum) Close() error {
 	return q.closed
 }
 
-// spawn runs a task that Close waits for, or returns false because Close has begun.
-func (q *Quorum) spawn(task func()) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if !q.closing {
-		q.tasks.Go(task)
-	}
-	return !q.closing
-}
-
-// handOver saves the mesh the time that an election takes. Raft gives up after its election time-out.
-func (q *Quorum) handOver() {
-	if q.raft.State() != raft.Leader || len(q.cfg.Bootstrap) == 1 {
-		return
-	}
-	if err := q.raft.LeadershipTransfer().Error(); err != nil {
-		q.log.Info("closing without having handed leadership over", "error", err)
+// startFollowing makes this node follow a server, until stop is called or the quorum is closed.
+func (q *Quorum) startFollowing() (stop func()) {
+	f := newFollower(q)
+	ctx, cancel := context.WithCancel(q.ctx)
+	q.follower.Store(f)
+	q.tasks.spawn(func() { f.run(ctx) })
+	return func() {
+		cancel()
+		q.follower.CompareAndSwap(f, nil)
 	}
 }

@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -9,88 +10,108 @@ import (
 // A Status says how this node sees the quorum, for people and monitors.
 type Status struct {
 	Node string `json:"node"`
-	// Role is "leader", "follower", "candidate", "learner" or "closed".
+	// Role is "leader", "follower" or "candidate" on a server, "joining" on one that has no vote yet, "plain" on
+	// any other node, or "closed".
 	Role string `json:"role"`
 	// Leader is empty while none is known.
 	Leader string `json:"leader"`
 	Term   uint64 `json:"term"`
-	// Committed and Applied are indices of Raft's log, as far as this node has heard.
-	Committed uint64 `json:"committed"`
-	Applied   uint64 `json:"applied"`
-	// LastContact is how long ago the leader was heard; 0 on the leader, negative if never.
+	// Applied is how many commands the View has.
+	Applied uint64 `json:"applied"`
+	// LastContact is how long ago the leader was heard, or the server that a plain node follows; 0 on the leader,
+	// negative if never.
 	LastContact time.Duration `json:"lastContact"`
-	// Voters and Learners are the members, as configured when this node last heard.
-	Voters   []string `json:"voters"`
-	Learners []string `json:"learners"`
+	// Voters and Joining are the servers, with and without a vote, of Raft's configuration as far as this node has
+	// heard, by name.
+	Voters  []string `json:"voters"`
+	Joining []string `json:"joining"`
+	// Waiting says what a server waits for that has no vote yet, or a plain node that still has one, or the leader
+	// that can't take a server out yet.
+	Waiting string `json:"waiting,omitempty"`
 }
 
 // Leader returns the name of the leader as far as this node knows, or "".
 func (q *Quorum) Leader() string {
-	_, id := q.raft.LeaderWithID()
-	return string(id)
+	if s := q.seat.Load(); s != nil {
+		if leader := s.leader(); leader != "" {
+			return leader
+		}
+	}
+	if f := q.follower.Load(); f != nil {
+		return f.leader()
+	}
+	return ""
 }
 
 // Status returns how things stand.
 func (q *Quorum) Status() Status {
-	s := Status{
-		Node: q.cfg.Node, Role: q.role(), Leader: q.Leader(), Term: q.raft.CurrentTerm(),
-		Committed: q.raft.CommitIndex(), Applied: q.raft.AppliedIndex(), LastContact: -1,
+	st := Status{Node: q.cfg.Node, Role: "plain", Leader: q.Leader(), Applied: q.View().Index(), LastContact: -1}
+	if q.cfg.Server {
+		st.Role = "joining"
 	}
-	if s.Role == "leader" {
-		s.LastContact = 0
-	} else if last := q.raft.LastContact(); !last.IsZero() {
-		s.LastContact = time.Since(last)
+	if f := q.follower.Load(); f != nil {
+		var n news
+		n, st.LastContact = f.told()
+		st.Term, st.Voters, st.Joining = n.Term, n.Voters, n.Joining
 	}
-	future := q.raft.GetConfiguration()
-	if future.Error() != nil {
-		return s
-	}
-	for _, server := range future.Configuration().Servers {
-		if server.Suffrage == raft.Voter {
-			s.Voters = append(s.Voters, string(server.ID))
-		} else {
-			s.Learners = append(s.Learners, string(server.ID))
+	if s := q.seat.Load(); s != nil {
+		m := s.members()
+		if len(m.voters) > 0 {
+			st.Term, st.Voters, st.Joining = s.raft.CurrentTerm(), m.voters, m.joining
+		}
+		if m.suffrage(q.cfg.Node) == voter {
+			st.Role = role(s.raft.State())
+		}
+		if last := s.raft.LastContact(); s.leads() {
+			st.LastContact = 0
+		} else if !last.IsZero() {
+			st.LastContact = time.Since(last)
 		}
 	}
-	return s
+	if why := q.waiting.Load(); why != nil && (st.Role == "joining" || st.Role == "plain") {
+		st.Waiting = *why
+	}
+	if s := q.seat.Load(); s != nil {
+		if held := s.held.Load(); held != nil && *held != "" {
+			st.Waiting = *held
+		}
+	}
+	if q.ctx.Err() != nil {
+		st.Role = "closed"
+	}
+	return st
 }
 
-func (q *Quorum) role() string {
-	switch q.raft.State() {
+func role(s raft.RaftState) string {
+	switch s {
 	case raft.Leader:
 		return "leader"
 	case raft.Candidate:
 		return "candidate"
-	case raft.Shutdown:
-		return "closed"
+	default:
+		return "follower"
 	}
-	if !q.voter() {
-		return "learner"
-	}
-	return "follower"
 }
 
-// watchLeader logs every change of leader.
-func (q *Quorum) watchLeader() {
-	changes := make(chan raft.Observation, 8)
-	observer := raft.NewObserver(changes, false, func(o *raft.Observation) bool {
-		_, ok := o.Data.(raft.LeaderObservation)
-		return ok
-	})
-	q.raft.RegisterObserver(observer)
-	q.spawn(func() {
-		defer q.raft.DeregisterObserver(observer)
-		for {
-			select {
-			case o := <-changes:
-				if leader := string(o.Data.(raft.LeaderObservation).LeaderID); leader != "" {
-					q.log.Info("the quorum has a leader", "leader", leader)
-				} else {
-					q.log.Warn("the quorum has no leader", "cause", "this node has not heard one in time")
-				}
-			case <-q.ctx.Done():
-				return
-			}
+// servers are the names of the servers as far as this node knows, but for itself: those of Raft's configuration
+// first, the leader at their head, then those that it was told of when it was set up, and by peers.
+func (q *Quorum) servers() []string {
+	st := q.Status()
+	known := slices.Concat(st.Voters, st.Joining)
+	for _, s := range q.cfg.Bootstrap {
+		known = append(known, s.Name)
+	}
+	if hint := q.hint.Load(); hint != nil {
+		known = append(known, *hint...)
+	}
+	var names []string
+	for _, name := range known {
+		if name != q.cfg.Node && !slices.Contains(names, name) {
+			names = append(names, name)
 		}
-	})
+	}
+	if i := slices.Index(names, st.Leader); i > 0 {
+		names = slices.Insert(slices.Delete(names, i, i+1), 0, st.Leader)
+	}
+	return names
 }

@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"sync"
@@ -9,20 +10,37 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// streams is the stream layer as Raft sees it: its address is the node's name, and every connection is
-// known, so that Close can end them. Raft's transport itself leaves those that it accepted to their peers.
+// Kind says what a stream between two nodes is for.
+type Kind int
+
+// The kinds of streams.
+const (
+	// Raft is what servers speak with each other.
+	Raft Kind = iota
+	// Follow is what a server tells the nodes that follow it.
+	Follow
+)
+
+// streams are the streams of one kind that a server accepts and, as Raft sees them (raft.StreamLayer), dials. Its
+// address is the node's name, and every connection is known, so that close can end them: Raft's transport itself
+// leaves those that it accepted to their peers.
 type streams struct {
-	raft.StreamLayer
+	net.Listener
 	name name
+	dial func(ctx context.Context, node string) (net.Conn, error)
 
 	mu     sync.Mutex
 	open   map[*conn]struct{}
 	closed bool
-	served sync.WaitGroup // accepted connections that Raft has not let go of
+	served sync.WaitGroup // accepted connections that nobody has let go of
 }
 
-func newStreams(layer raft.StreamLayer, node string) *streams {
-	return &streams{StreamLayer: layer, name: name(node), open: map[*conn]struct{}{}}
+// listen claims the streams of a kind.
+func (q *Quorum) listen(kind Kind) *streams {
+	return &streams{
+		Listener: q.cfg.Listen(kind), name: name(q.cfg.Node), open: map[*conn]struct{}{},
+		dial: func(ctx context.Context, node string) (net.Conn, error) { return q.cfg.Dial(ctx, node, kind) },
+	}
 }
 
 // name is a node's name as an address.
@@ -36,7 +54,7 @@ func (s *streams) Addr() net.Addr { return s.name }
 
 // Accept implements net.Listener.
 func (s *streams) Accept() (net.Conn, error) {
-	c, err := s.StreamLayer.Accept()
+	c, err := s.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +63,9 @@ func (s *streams) Accept() (net.Conn, error) {
 
 // Dial implements raft.StreamLayer.
 func (s *streams) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	c, err := s.StreamLayer.Dial(address, timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	c, err := s.dial(ctx, string(address))
 	if err != nil {
 		return nil, fmt.Errorf("dialling %s: %w", address, err)
 	}
@@ -68,24 +88,24 @@ func (s *streams) track(c net.Conn, group *sync.WaitGroup) (net.Conn, error) {
 	return tracked, nil
 }
 
-// shut closes the listener and every connection under Raft's feet.
+// shut closes the listener and every connection under their users' feet.
 func (s *streams) shut() {
 	s.mu.Lock()
 	s.closed = true
 	open := s.open
 	s.open = map[*conn]struct{}{}
 	s.mu.Unlock()
-	_ = s.StreamLayer.Close()
+	_ = s.Listener.Close()
 	for c := range open {
 		_ = c.Conn.Close()
 	}
 }
 
-// wait returns when Raft serves no connection any more. Those that it dialled may lie in a pool, where
+// wait returns when nobody serves a connection any more. Those that were dialled may lie in a pool, where
 // nobody uses them.
 func (s *streams) wait() { s.served.Wait() }
 
-// conn is a connection that tells streams when Raft is through with it.
+// conn is a connection that tells streams when its user is through with it.
 type conn struct {
 	net.Conn
 	owner *streams

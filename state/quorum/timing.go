@@ -32,6 +32,21 @@ func wan() timing {
 	}
 }
 
+// beat is how often a server has news for those that follow it.
+func (t timing) beat() time.Duration { return t.heartbeat / 4 }
+
+// silence is after how long without a word a server is given up by those that follow it.
+func (t timing) silence() time.Duration { return 2 * t.heartbeat }
+
+// stall is how long a follower may take to take what a server sends at a time.
+func (t timing) stall() time.Duration { return 5 * t.rpc }
+
+// settle is how long a leader watches who answers before it takes anybody out.
+func (t timing) settle() time.Duration { return 2 * t.rpc }
+
+// intent is for how long a leader believes that a node wants what it said, which nodes say again every heartbeat.
+func (t timing) intent() time.Duration { return 2 * (t.heartbeat + t.rpc) }
+
 // Exchanges under way with one follower. Raft tells a follower every commit interval how far the log is
 // committed, also if nothing happened; with its default of two, an entry would wait for the answers to such
 // calls, which is up to a round trip more. This covers 200 ms of 20 ms each, several times over.

@@ -67,8 +67,9 @@ type StatusResponse struct {
 	PodCidr string                 `protobuf:"bytes,5,opt,name=pod_cidr,json=podCidr,proto3" json:"pod_cidr,omitempty"`
 	// The Raft leader's node; empty while there is none.
 	Leader string `protobuf:"bytes,6,opt,name=leader,proto3" json:"leader,omitempty"`
-	// Role of this node in Raft: leader, follower, candidate or client.
-	Role         string       `protobuf:"bytes,7,opt,name=role,proto3" json:"role,omitempty"`
+	// Role of this node in Raft: leader, follower, candidate, joining (a server that has no vote yet) or plain.
+	Role string `protobuf:"bytes,7,opt,name=role,proto3" json:"role,omitempty"`
+	// The servers that vote.
 	Servers      []string     `protobuf:"bytes,8,rep,name=servers,proto3" json:"servers,omitempty"`
 	AppliedIndex uint64       `protobuf:"varint,9,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
 	NodesAlive   int32        `protobuf:"varint,10,opt,name=nodes_alive,json=nodesAlive,proto3" json:"nodes_alive,omitempty"`
@@ -305,7 +306,7 @@ type Node struct {
 	Gossip  string                 `protobuf:"bytes,4,opt,name=gossip,proto3" json:"gossip,omitempty"`
 	// alive, suspect, dead, left or unknown.
 	State string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
-	// leader, voter or client.
+	// leader, voter, joining (a server that has no vote yet) or plain.
 	Role    string `protobuf:"bytes,6,opt,name=role,proto3" json:"role,omitempty"`
 	Version string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
 	Arch    string `protobuf:"bytes,8,opt,name=arch,proto3" json:"arch,omitempty"`

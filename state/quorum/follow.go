@@ -1,0 +1,289 @@
+package quorum
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/drover-mesh/drover/state"
+)
+
+const (
+	// seekAtMost is the longest time between attempts to follow a better server than the one that is followed.
+	seekAtMost = 30 * time.Second
+	// askPeersAfter is the time between questions to all peers while no server that is known answers.
+	askPeersAfter = 5 * time.Second
+)
+
+// A follower keeps this node's state like that of the servers by following one of them: the leader if it can, since
+// that one is the first to know, else any.
+type follower struct {
+	*Quorum
+	machine  *machine
+	inquired time.Time
+
+	mu    sync.Mutex
+	news  news
+	heard time.Time
+}
+
+func newFollower(q *Quorum) *follower {
+	return &follower{Quorum: q, machine: newMachine(q.board)}
+}
+
+// session is a server being followed.
+type session struct {
+	node string
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+func (s *session) close() { _ = s.conn.Close() }
+
+// run follows one server after another until ctx ends.
+func (f *follower) run(ctx context.Context) {
+	var s *session
+	for ctx.Err() == nil {
+		if s == nil {
+			if s = f.first(ctx); s == nil {
+				select {
+				case <-time.After(f.cfg.timing.retry):
+				case <-ctx.Done():
+				}
+				continue
+			}
+		}
+		f.log.Info("following a server", "server", s.node)
+		s = f.follow(ctx, s)
+	}
+	if s != nil {
+		s.close()
+	}
+}
+
+// first finds a server to follow, one with a leader if there is any.
+func (f *follower) first(ctx context.Context) *session {
+	known := f.servers()
+	for _, led := range []bool{true, false} {
+		if s, ok := f.dialAny(ctx, known, led); ok {
+			return s
+		}
+	}
+	if len(known) == 0 || time.Since(f.inquired) > askPeersAfter {
+		f.inquire(ctx) // they may know other servers
+		f.inquired = time.Now()
+	}
+	return nil
+}
+
+// dialAny follows the first of the servers that can be had.
+func (f *follower) dialAny(ctx context.Context, servers []string, led bool) (*session, bool) {
+	var ways []func(context.Context) (*session, error)
+	for _, node := range servers {
+		ways = append(ways, func(ctx context.Context) (*session, error) { return f.dial(ctx, node, led) })
+	}
+	s, ok, errs := hedge(ctx, &f.tasks, f.cfg.timing.hedge, ways, (*session).close)
+	if !ok && len(errs) > 0 {
+		f.log.Debug("no server can be followed", "error", errors.Join(errs...))
+	}
+	return s, ok
+}
+
+// dial begins to follow a server. If led, it must have a leader.
+func (f *follower) dial(ctx context.Context, node string, led bool) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.cfg.timing.rpc)
+	defer cancel()
+	c, err := f.cfg.Dial(ctx, node, Follow)
+	if err != nil {
+		return nil, fmt.Errorf("following %s: %w", node, err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	s, err := f.greet(c, node, led)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("following %s: %w", node, err)
+	}
+	return s, nil
+}
+
+func (f *follower) greet(c net.Conn, node string, led bool) (*session, error) {
+	t := f.cfg.timing
+	s := &session{node: node, conn: c, r: bufio.NewReaderSize(patient{c, t.silence(), t.rpc}, maxPart)}
+	if err := writeMessage(patient{c, t.silence(), t.rpc}, frameHello, hello{f.cfg.Node, positionOf(f.machine.view())}); err != nil {
+		return nil, err
+	}
+	var n news
+	if err := readMessage(s.r, frameNews, &n); err != nil {
+		return nil, err
+	}
+	if led && n.Leader == "" {
+		return nil, errors.New("it knows no leader")
+	}
+	f.tell(n)
+	return s, nil
+}
+
+// follow takes what a server sends until it is lost, or a better one is found, which it returns.
+func (f *follower) follow(ctx context.Context, s *session) *session {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, s.close)()
+	better := make(chan *session, 1)
+	if !f.tasks.spawn(func() {
+		defer close(better)
+		if b := f.seek(ctx, s.node); b != nil {
+			better <- b
+			s.close()
+		}
+	}) {
+		close(better)
+	}
+	err := f.take(s)
+	s.close()
+	if ctx.Err() == nil {
+		f.log.Info("a server is not followed any more", "server", s.node, "cause", err)
+	}
+	cancel()
+	return <-better
+}
+
+// seek returns a server that is better than node, or nil when ctx ends.
+func (f *follower) seek(ctx context.Context, node string) *session {
+	wait := f.cfg.timing.beat()
+	for {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil
+		}
+		targets := f.better(node)
+		if len(targets) == 0 {
+			wait = f.cfg.timing.beat()
+			continue
+		}
+		if s, ok := f.dialAny(ctx, targets, true); ok {
+			return s
+		}
+		wait = min(2*wait, seekAtMost)
+	}
+}
+
+// better are the servers that would be better to follow than node.
+func (f *follower) better(node string) []string {
+	switch leader := f.leader(); leader {
+	case node:
+		return nil
+	case "":
+		return slices.DeleteFunc(f.servers(), func(s string) bool { return s == node })
+	default:
+		return []string{leader}
+	}
+}
+
+// take applies what a server sends, until the stream ends.
+func (f *follower) take(s *session) error {
+	for {
+		kind, payload, err := readFrame(s.r)
+		if err != nil {
+			return err
+		}
+		switch kind {
+		case frameNews:
+			var n news
+			if err = json.Unmarshal(payload, &n); err == nil {
+				f.tell(n)
+			}
+		case frameEntry:
+			err = f.apply(payload)
+		case frameSnapshot:
+			err = f.restore(payload, s.r)
+		default:
+			err = fmt.Errorf("frame of type %d", kind)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (f *follower) apply(payload []byte) error {
+	index, data, err := readEntry(payload)
+	if err != nil {
+		return err
+	}
+	switch have := f.machine.view().Index(); {
+	case index <= have: // heard of another server while this one was being dialled
+		return nil
+	case index > have+1:
+		return fmt.Errorf("command %d came after %d", index, have)
+	}
+	if _, err := f.machine.apply(data); err != nil {
+		f.log.Error("command of the mesh is not understood", "index", index, "error", err)
+		return err
+	}
+	return nil
+}
+
+// restore takes a snapshot, which the server sends only if this node can't go on from where it is.
+func (f *follower) restore(head []byte, r io.Reader) error {
+	var h snapshotHead
+	if err := json.Unmarshal(head, &h); err != nil {
+		return err
+	}
+	fresh := state.New()
+	if err := fresh.Restore(&partReader{r: r}); err != nil {
+		return err
+	}
+	have, got := f.machine.view(), fresh.View()
+	switch {
+	case positionOf(got) != h.At:
+		return fmt.Errorf("a snapshot of %v is of %v", h.At, positionOf(got))
+	case h.Replaced:
+		f.log.Error("the mesh was recovered without what this node had heard of it", "heard", have.Index(), "mesh", got.Index())
+		f.machine.set(fresh)
+		f.board.replace(got)
+	case got.Index() > have.Index(): // else another server was faster
+		f.board.show(f.machine.set(fresh))
+	}
+	return nil
+}
+
+// tell notes the news of a server.
+func (f *follower) tell(n news) {
+	f.mu.Lock()
+	before := f.news.Leader
+	f.news, f.heard = n, time.Now()
+	f.mu.Unlock()
+	if n.Leader != before {
+		f.board.stir()
+	}
+}
+
+// told returns the latest news, and how long ago it came; that is negative if there were none.
+func (f *follower) told() (news, time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.heard.IsZero() {
+		return f.news, -1
+	}
+	return f.news, time.Since(f.heard)
+}
+
+// leader returns the leader as a server has told it lately, or "".
+func (f *follower) leader() string {
+	n, ago := f.told()
+	if ago > 2*f.cfg.timing.silence() {
+		return ""
+	}
+	return n.Leader
+}

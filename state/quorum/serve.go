@@ -1,0 +1,206 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// resume opens what a server remembers and starts Raft on it. If that is nothing it returns the disk instead.
+func (q *Quorum) resume() (*seat, *disk, error) {
+	d, err := openDisk(q.cfg.Dir, newLogger(q.log))
+	if err != nil {
+		return nil, nil, err
+	}
+	blank, err := d.blank()
+	if blank {
+		return nil, d, nil
+	}
+	var s *seat
+	if err == nil {
+		s, err = q.sit(d)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, d.Close())
+	}
+	return s, nil, nil
+}
+
+// serve is the life of a server. It has a seat, or a blank disk on which to get one. When the seat is taken away it
+// begins anew; it ends with the quorum.
+func (q *Quorum) serve(s *seat, d *disk) error {
+	for {
+		stop, was := func() {}, s != nil
+		if !was {
+			stop = q.startFollowing()
+			s = q.join(d)
+		}
+		if s == nil {
+			return d.Close()
+		}
+		out := q.keep(s, was, stop)
+		stop()
+		q.seat.Store(nil)
+		err := s.close()
+		if !out {
+			return err
+		}
+		q.log.Warn("the mesh has taken this server out; its log is removed", "dir", q.cfg.Dir, "error", err)
+		if d = q.forget(); d == nil {
+			return nil
+		}
+		s = nil
+	}
+}
+
+// join waits until a server with a blank disk may start Raft, and does so. It returns nil when the quorum is closed.
+func (q *Quorum) join(d *disk) *seat {
+	for {
+		s, why, err := q.tryJoin(d)
+		if s != nil {
+			q.waitFor("")
+			return s
+		}
+		if err != nil {
+			why = err.Error()
+		}
+		q.waitFor(why)
+		if !q.sleep(q.cfg.timing.heartbeat) {
+			return nil
+		}
+	}
+}
+
+func (q *Quorum) tryJoin(d *disk) (s *seat, why string, err error) {
+	switch ok, why := q.mayFound(q.ctx); {
+	case ok:
+		if err := q.found(d); err != nil {
+			return nil, "", err
+		}
+		s, err := q.sit(d)
+		return s, "", err
+	case why != "":
+		return nil, why, nil
+	}
+	a, err := q.askMembership(request{Join: &joining{Node: q.cfg.Node, Blank: true}})
+	switch {
+	case err != nil:
+		return nil, "", fmt.Errorf("asking the leader: %w", err)
+	case a.Member != "":
+		return nil, "the mesh takes out the server of this name first, whose log is not in this directory", nil
+	case !a.Server:
+		return nil, notRegistered, nil
+	}
+	s, err = q.sit(d)
+	return s, "", err
+}
+
+// keep holds the seat until the quorum is closed, or the mesh has taken it away: then it returns true. was says that
+// the seat was taken before. settled is called when it has a vote.
+func (q *Quorum) keep(s *seat, was bool, settled func()) (out bool) {
+	for q.sleep(q.cfg.timing.heartbeat) {
+		m := s.members()
+		was = was || m.suffrage(q.cfg.Node) != ""
+		votes := m.suffrage(q.cfg.Node) == voter
+		if votes {
+			settled()
+			q.waitFor("")
+			if s.leader() != "" {
+				continue
+			}
+		}
+		a, err := q.askMembership(request{Join: &joining{Node: q.cfg.Node, Term: s.raft.CurrentTerm(), Applied: s.raft.AppliedIndex()}})
+		switch {
+		case err != nil:
+			q.log.Debug("asking the leader for this server's place", "error", err)
+		case a.Member == "" && was:
+			return true
+		case a.Member == "" && !a.Server:
+			q.waitFor(notRegistered)
+		case !votes:
+			q.waitFor("it catches up with the mesh, and gets a vote then")
+		}
+	}
+	return false
+}
+
+// forget wipes the directory and opens it again, blank, however often that fails. It returns nil when the quorum is
+// closed.
+func (q *Quorum) forget() *disk {
+	for {
+		err := wipe(q.cfg.Dir)
+		if err == nil {
+			var d *disk
+			if d, err = openDisk(q.cfg.Dir, newLogger(q.log)); err == nil {
+				return d
+			}
+		}
+		q.waitFor(fmt.Sprintf("its directory can't be emptied: %v", err))
+		if !q.sleep(q.cfg.timing.heartbeat) {
+			return nil
+		}
+	}
+}
+
+// retire takes a plain node that was a server out of Raft's configuration. Until the leader says that it is out, what
+// it remembers stays: it may have to be a server again if the mesh can't spare it.
+func (q *Quorum) retire() {
+	for {
+		n, ago := q.follower.Load().told()
+		if ago >= 0 {
+			m := members{n.Voters, n.Joining}
+			if !remembers(q.cfg.Dir) && m.suffrage(q.cfg.Node) == "" {
+				return
+			}
+			if q.tryRetire() {
+				return
+			}
+		}
+		if !q.sleep(q.cfg.timing.heartbeat) {
+			return
+		}
+	}
+}
+
+func (q *Quorum) tryRetire() bool {
+	a, err := q.askMembership(request{Leave: q.cfg.Node})
+	if err == nil && a.Member == "" {
+		if err = wipe(q.cfg.Dir); err == nil {
+			_ = os.Remove(q.cfg.Dir) // unless something else is in it
+			q.waitFor("")
+			return true
+		}
+	}
+	if err != nil {
+		q.waitFor(fmt.Sprintf("giving up its place as a server: %v", err))
+	}
+	return false
+}
+
+const notRegistered = "the mesh does not know this node as a server"
+
+// askMembership asks the leader about this node's place in Raft's configuration.
+func (q *Quorum) askMembership(r request) (answer, error) {
+	ctx, cancel := context.WithTimeout(q.ctx, 2*q.cfg.timing.rpc)
+	defer cancel()
+	return q.ask(ctx, r)
+}
+
+// sleep returns false when the quorum is closed.
+func (q *Quorum) sleep(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-q.ctx.Done():
+		return false
+	}
+}
+
+// waitFor says what this node waits for, for people; "" is nothing.
+func (q *Quorum) waitFor(what string) {
+	if before := q.waiting.Swap(&what); what != "" && (before == nil || *before != what) {
+		q.log.Info("waiting for a place in the mesh's agreement", "cause", what)
+	}
+}
