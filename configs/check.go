@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/drover-mesh/drover/state"
 )
 
 var (
@@ -18,14 +20,6 @@ var (
 	registryForm = regexp.MustCompile(`^([a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?$`)
 	cgroupForm   = regexp.MustCompile(`^(/[a-zA-Z0-9_.:@-]+)+$`)
 )
-
-// The forms of labels are Kubernetes' (its "Labels and Selectors"): a name, before it perhaps a DNS subdomain and '/'.
-var (
-	labelForm   = regexp.MustCompile(`^[a-zA-Z0-9]([-_.a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$`)
-	labelPrefix = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-)
-
-const maxLabelPrefix = 253
 
 // maxSocket is the longest path that fits a socket address (sun_path in linux/un.h has 108 bytes, the last is 0).
 const maxSocket = 107
@@ -105,14 +99,8 @@ func (k checker) servers(c *Config) {
 
 func (k checker) labels(labels map[string]string) {
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		field := fmt.Sprintf("labels[%s]", key)
-		name := key
-		if prefix, rest, ok := strings.Cut(key, "/"); ok {
-			name = rest
-			k.assert(len(prefix) <= maxLabelPrefix && labelPrefix.MatchString(prefix), field, "the prefix %q is not valid", prefix)
-		}
-		k.assert(labelForm.MatchString(name), field, "the name %q is not valid", name)
-		k.assert(labels[key] == "" || labelForm.MatchString(labels[key]), field, "the value %q is not valid", labels[key])
+		err := state.CheckLabel(key, labels[key])
+		k.assert(err == nil, fmt.Sprintf("labels[%s]", key), "%v", err)
 	}
 }
 

@@ -139,6 +139,7 @@ func TestWrongValues(t *testing.T) {
 		{"label with a bad name", minimal + "labels: {-disk: ssd}", `labels[-disk]: the name "-disk" is not valid`},
 		{"label with a bad prefix", minimal + "labels: {Example.org/disk: ssd}", `the prefix "Example.org" is not valid`},
 		{"label with a bad value", minimal + "labels: {disk: a b}", `agent.yaml:4:16: labels[disk]: the value "a b" is not valid`},
+		{"label of the node's own", minimal + "labels: {drover.dev/site: x}", "labels[drover.dev/site]: it is the node's own"},
 		{"label twice", minimal + "labels:\n  disk: a\n  disk: b\n", "disk"},
 		{"CIDR with host bits", minimal + "podCIDR: 10.88.0.1/16", "the network is 10.88.0.0/16"},
 		{"CIDR without bits", minimal + "podCIDR: 10.88.0.0", `podCIDR: "10.88.0.0" is not valid`},

@@ -63,6 +63,10 @@ func (e envelope) command() (Command, error) {
 		return strict[RegisterNode](e.Body)
 	case KindForgetNode:
 		return strict[ForgetNode](e.Body)
+	case KindLabelNode:
+		return strict[LabelNode](e.Body)
+	case KindCordonNode:
+		return strict[CordonNode](e.Body)
 	case KindSetMesh:
 		return strict[SetMesh](e.Body)
 	case KindCreateToken:

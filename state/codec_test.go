@@ -14,12 +14,16 @@ func everyCommand() []Command {
 	return []Command{
 		RegisterNode{Node{
 			Name: "ams", Site: "amsterdam", Addr: netip.MustParseAddrPort("10.77.1.1:7400"),
-			Gossip: netip.MustParseAddrPort("[fd00::1]:7946"), Arch: "amd64", Version: "0.1 <dev>",
+			Gossip: netip.MustParseAddrPort("[fd00::1]:7946"), Arch: "amd64", Version: "0.1 <dev>", Server: true,
+			Capacity: Resources{CPU: 4000, Memory: 8 << 30}, CRIU: "4.2.1", Kernel: "6.12.0", CPUFlags: []string{"avx", "avx2"},
+			Configured: map[string]string{"disk": "ssd"},
 		}},
-		ForgetNode{Name: "ams"},
+		ForgetNode{"ams", true, time.Unix(1, 0).UTC()},
 		CreateToken{"t-1", testImage, true, "ams", 1, time.Unix(1, 0).UTC(), time.Unix(2, 0).UTC()},
 		UseToken{"t-1", testImage, "ams", testImage, time.Unix(1, 0).UTC()},
 		RevokeToken{"t-1", "why"},
+		LabelNode{"ams", map[string]string{"disk": "ssd"}, []string{"rack"}, true},
+		CordonNode{"ams", true},
 		SetMesh{netip.MustParsePrefix("10.88.0.0/16")},
 		CreatePod{"redis", "u-1", json.RawMessage(`{"kind":"Pod","a":"<&>"}`), testContainers, Needs{CPU: 500, Selector: map[string]string{"disk": "ssd"}}, "ams", time.Unix(1, 5).UTC()},
 		MarkDeleting{"redis", "u-1"},

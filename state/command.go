@@ -18,6 +18,8 @@ type Kind string
 const (
 	KindRegisterNode Kind = "RegisterNode"
 	KindForgetNode   Kind = "ForgetNode"
+	KindLabelNode    Kind = "LabelNode"
+	KindCordonNode   Kind = "CordonNode"
 	KindSetMesh      Kind = "SetMesh"
 	KindCreateToken  Kind = "CreateToken"
 	KindUseToken     Kind = "UseToken"

@@ -19,7 +19,7 @@ func (c Complete) apply(m *Machine) Result {
 	switch g.Phase {
 	case Activated:
 		pod := m.t.pods[g.Pod]
-		pod.Migration = ""
+		pod.Migration, pod.DrainedFrom = "", drainedFrom(pod, g)
 		m.putPod(pod)
 		m.finish(g, Done, "")
 		return m.won(g.Pod, g.ID)
@@ -28,4 +28,16 @@ func (c Complete) apply(m *Machine) Result {
 	default:
 		return m.lost(g.Pod, g.ID, "%s can't be completed: it is %s", g, g.Phase)
 	}
+}
+
+// drainedFrom is what a pod remembers once it has moved: the first node that it had to leave, until somebody moves it
+// for another reason, or it is back.
+func drainedFrom(pod Pod, g Migration) string {
+	switch {
+	case !g.Drain || pod.DrainedFrom == g.Target:
+		return ""
+	case pod.DrainedFrom == "":
+		return g.Source
+	}
+	return pod.DrainedFrom
 }

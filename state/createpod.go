@@ -22,6 +22,9 @@ func (c CreatePod) apply(m *Machine) Result {
 	if pod, ok := m.podByUID(c.UID); ok {
 		return m.lost(pod.Name, "", "pod %s has the UID %s already", pod.Name, c.UID)
 	}
+	if reason := m.closed(c.Node, c.UID, c.Needs); reason != "" {
+		return refused("%s", reason)
+	}
 	manifest, err := compactObject(c.Manifest)
 	if err != nil {
 		return refused("the manifest of pod %s is not a JSON object: %v", c.Name, err)
@@ -56,6 +59,9 @@ func (c CreatePod) refusal(m *Machine) string {
 	}
 	if reason := checkContainers(c.Name, c.Containers); reason != "" {
 		return reason
+	}
+	if reason := c.Needs.refusal(); reason != "" {
+		return "pod " + c.Name + ": " + reason
 	}
 	if _, ok := m.t.nodes[c.Node]; !ok {
 		return unknownNode(c.Node)

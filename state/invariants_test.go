@@ -13,10 +13,11 @@ type watcher struct {
 	phases  map[string]MigrationPhase // migration -> the latest phase
 	removed map[string]bool           // uid
 	joined  map[string]Enrolment      // by node
+	before  View
 }
 
 func newWatcher() *watcher {
-	return &watcher{map[string]string{}, map[string]uint64{}, map[string]MigrationPhase{}, map[string]bool{}, map[string]Enrolment{}}
+	return &watcher{map[string]string{}, map[string]uint64{}, map[string]MigrationPhase{}, map[string]bool{}, map[string]Enrolment{}, View{}}
 }
 
 // next are the phases that may follow a phase; "" is a migration that wasn't known.
@@ -58,6 +59,25 @@ func (w *watcher) check(v View) error {
 	}
 	if finished > FinishedMigrations {
 		return fmt.Errorf("%d finished migrations are kept", finished)
+	}
+	defer func() { w.before = v }()
+	for _, n := range v.Nodes() {
+		if err := w.checkNode(v, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkNode makes sure that nothing came to a node that was closed: cordoned, or full.
+func (w *watcher) checkNode(v View, n Node) error {
+	was, known := w.before.Node(n.Name)
+	before, now := w.before.Allocated(n.Name), v.Allocated(n.Name)
+	switch {
+	case known && was.Cordoned && n.Cordoned && now.Pods > before.Pods:
+		return fmt.Errorf("node %s is cordoned, and went from %d to %d pods", n.Name, before.Pods, now.Pods)
+	case n.Capacity.CPU > 0 && now.Requested.CPU > n.Capacity.CPU && now.Requested.CPU > before.Requested.CPU:
+		return fmt.Errorf("node %s has %+v, and %+v is requested", n.Name, n.Capacity, now.Requested)
 	}
 	return nil
 }

@@ -36,6 +36,8 @@ type Migration struct {
 	// Epoch is the one that Activate gives to the pod.
 	Epoch uint64         `json:"epoch"`
 	Phase MigrationPhase `json:"phase"`
+	// Drain says that the source was cordoned when it began: once it is done, the pod remembers where it was.
+	Drain bool `json:"drain,omitempty"`
 	// Reason says why it was aborted or returned, for people.
 	Reason string `json:"reason,omitempty"`
 }

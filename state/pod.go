@@ -25,13 +25,16 @@ type Pod struct {
 	Epoch uint64 `json:"epoch"`
 	// Migration is the ID of the open migration, or "".
 	Migration string `json:"migration,omitempty"`
+	// DrainedFrom is the node that it left because that was cordoned, "" if none.
+	DrainedFrom string `json:"drainedFrom,omitempty"`
 	// Deleting says that the pod shall be removed; its owner does that, then proposes DeletePod.
 	Deleting bool      `json:"deleting,omitempty"`
 	Created  time.Time `json:"created"`
 }
 
 // A CreatePod places a new pod on a node, at epoch 1, and gives it the lowest free address of the pod
-// CIDR. Twice with the same name and UID is once.
+// CIDR. A node that is cordoned or has no room for what the pod requests is refused. Twice with the same name and UID is
+// once.
 type CreatePod struct {
 	Name     string          `json:"name"`
 	UID      string          `json:"uid"`

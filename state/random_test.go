@@ -126,7 +126,11 @@ func (g *generator) command(v View) Command {
 			record = open
 		}
 	}
-	switch g.IntN(40) {
+	switch g.IntN(42) {
+	case 41:
+		return CordonNode{node, g.IntN(6) == 0}
+	case 40:
+		return LabelNode{Name: node, Set: map[string]string{"disk": "ssd"}}
 	case 0:
 		return MarkDeleting{Name: pod}
 	case 1, 2:
@@ -149,12 +153,13 @@ func (g *generator) setup(node, pod string) Command {
 	case 0:
 		return SetMesh{netip.MustParsePrefix("10.88.0.0/29")}
 	case 1:
-		return ForgetNode{Name: node}
+		return ForgetNode{Name: node, DeletePods: g.IntN(12) == 0}
 	case 2, 3, 4:
-		return RegisterNode{Node{Name: node, Site: "site"}}
+		return RegisterNode{Node{Name: node, Site: "site", Capacity: Resources{CPU: int64(g.IntN(3)) * 1000}}}
 	default:
 		return CreatePod{
 			Name: pod, UID: fmt.Sprintf("u-%d", g.count), Node: node, Containers: testContainers,
+			Needs:    Needs{CPU: int64(g.IntN(3)) * 400},
 			Manifest: json.RawMessage(`{ "spec": "<&>" }`), Created: time.Unix(int64(g.count), 0),
 		}
 	}

@@ -1,7 +1,7 @@
 package state
 
 // Reserve opens a migration. It binds the pod, so that no other migration of it can begin, and changes
-// nothing about who owns it. Twice is once.
+// nothing about who owns it. A target that is cordoned or has no room for what the pod requests is refused. Twice is once.
 type Reserve struct {
 	// Migration is the new migration's ID, unique for ever.
 	Migration string `json:"migration"`
@@ -33,13 +33,15 @@ func (c Reserve) apply(m *Machine) Result {
 		return m.lost(pod.Name, "", "pod %s is at %s, not at %s", pod.Name, pod.Node, c.Source)
 	case c.Target == c.Source:
 		return m.lost(pod.Name, "", "pod %s is at %s already", pod.Name, c.Target)
+	case pod.Needs.Pinned != "":
+		return m.lost(pod.Name, "", "pod %s can't leave %s: %s", pod.Name, pod.Node, pod.Needs.Pinned)
 	}
-	if _, ok := m.t.nodes[c.Target]; !ok {
-		return m.lost(pod.Name, "", "%s", unknownNode(c.Target))
+	if reason := m.closed(c.Target, pod.UID, pod.Needs); reason != "" {
+		return m.lost(pod.Name, "", "%s", reason)
 	}
 	m.putMigration(Migration{
 		ID: c.Migration, Pod: pod.Name, UID: pod.UID, Source: c.Source, Target: c.Target,
-		Epoch: pod.Epoch + 1, Phase: Reserved,
+		Epoch: pod.Epoch + 1, Phase: Reserved, Drain: m.t.nodes[c.Source].Cordoned,
 	})
 	pod.Migration = c.Migration
 	m.putPod(pod)

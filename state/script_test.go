@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -99,6 +101,8 @@ func (s *story) command(line string) string {
 		return show(s.m.View())
 	case "duties":
 		return duties(s.m.View(), name)
+	case "labels":
+		return nodeLabels(s.m.View(), name)
 	case "owns":
 		return fmt.Sprintln(s.m.View().Owns(name, args["uid"], number(s.t, args["epoch"])))
 	case "restart":
@@ -135,15 +139,26 @@ func (s *story) restart() string {
 func parse(t *testing.T, verb, name string, args map[string]string) Command {
 	switch verb {
 	case "node":
-		return RegisterNode{Node{Name: name, Site: args["site"]}}
+		return RegisterNode{Node{
+			Name: name, Site: args["site"], Configured: labels(args),
+			Capacity: Resources{CPU: int64(number(t, args["cpu"])), Memory: int64(number(t, args["memory"])) << 20},
+		}}
 	case "forget":
-		return ForgetNode{Name: name, At: time.Unix(2, 0)}
+		return ForgetNode{name, args["pods"] == "delete", time.Unix(2, 0)}
+	case "label":
+		c := LabelNode{Name: name, Set: labels(args), Overwrite: args["overwrite"] != ""}
+		if key := args["remove"]; key != "" {
+			c.Remove = []string{key}
+		}
+		return c
+	case "cordon", "uncordon":
+		return CordonNode{name, verb == "cordon"}
 	case "mesh":
 		return SetMesh{netip.MustParsePrefix(name)}
 	case "create":
 		return CreatePod{
 			Name: name, UID: args["uid"], Node: args["node"], Containers: testContainers, Created: time.Unix(1, 0),
-			Manifest: json.RawMessage(`{"kind": "Pod"}`),
+			Manifest: json.RawMessage(`{"kind": "Pod"}`), Needs: needs(t, args),
 		}
 	case "mark":
 		return MarkDeleting{name, args["uid"]}
@@ -162,6 +177,25 @@ func parse(t *testing.T, verb, name string, args map[string]string) Command {
 	}
 	t.Fatalf("no such command in a transcript: %q", verb)
 	return nil
+}
+
+// labels are the arguments label.KEY=VALUE.
+func labels(args map[string]string) map[string]string {
+	all := map[string]string{}
+	for key, value := range args {
+		if label, ok := strings.CutPrefix(key, "label."); ok {
+			all[label] = value
+		}
+	}
+	return all
+}
+
+func needs(t *testing.T, args map[string]string) Needs {
+	n := Needs{CPU: int64(number(t, args["cpu"])), Memory: int64(number(t, args["memory"])) << 20, Pinned: args["pinned"]}
+	if volume := args["volume"]; volume != "" {
+		n.Volumes = []string{volume}
+	}
+	return n
 }
 
 // on is a container whose root file system stands on those layers.
@@ -205,6 +239,9 @@ func podLine(p Pod) string {
 	if p.Migration != "" {
 		line += ", moving: " + p.Migration
 	}
+	if p.DrainedFrom != "" {
+		line += ", drained from " + p.DrainedFrom
+	}
 	if p.Deleting {
 		line += ", deleting"
 	}
@@ -219,8 +256,14 @@ func migrationLine(g Migration) string {
 	return line
 }
 
+// show has the nodes only if there is something to say of them.
 func show(v View) string {
 	var b strings.Builder
+	for _, n := range v.Nodes() {
+		if n.Cordoned {
+			fmt.Fprintf(&b, "node %s is cordoned\n", n.Name)
+		}
+	}
 	for _, p := range v.Pods() {
 		b.WriteString(podLine(p) + "\n")
 	}
@@ -228,6 +271,19 @@ func show(v View) string {
 		b.WriteString(migrationLine(g) + "\n")
 	}
 	return b.String()
+}
+
+// nodeLabels leaves out those that every node has.
+func nodeLabels(v View, name string) string {
+	n, _ := v.Node(name)
+	all := n.Labels()
+	var words []string
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if CheckLabel(key, all[key]) == nil {
+			words = append(words, key+"="+all[key])
+		}
+	}
+	return strings.Join(words, " ") + "\n"
 }
 
 func duties(v View, node string) string {
