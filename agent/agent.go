@@ -177,7 +177,7 @@ func (a *agent) serve(ctx context.Context) error {
 	defer end()
 	b := &backend{
 		config: a.config, version: a.version, started: time.Now(), pods: a.pods, images: images, moves: m,
-		gossip: a.gossip, quorum: a.quorum, catchUp: a.catchUp, transport: a.transport,
+		gossip: a.gossip, quorum: a.quorum, catchUp: a.catchUp, transport: a.transport, peers: a.peers,
 	}
 	handler := api.NewHandler(b, api.HandlerConfig{Node: a.config.Node, Peers: a.peers, Log: a.log.With("part", "api")})
 	socket, err := api.ListenUnix(a.config.Socket)

@@ -3,13 +3,12 @@ package agent
 import (
 	"context"
 	"fmt"
-	"slices"
+	"net/http"
 	"time"
 
 	"github.com/drover-mesh/drover/agent/api"
 	"github.com/drover-mesh/drover/agent/gossip"
 	"github.com/drover-mesh/drover/configs"
-	"github.com/drover-mesh/drover/state"
 	"github.com/drover-mesh/drover/state/quorum"
 	"github.com/drover-mesh/drover/transport"
 )
@@ -26,6 +25,8 @@ type backend struct {
 	quorum    *quorum.Quorum
 	catchUp   *catchUp
 	transport *transport.Transport
+	peers     *http.Client
+	drains    drains
 }
 
 var _ api.Backend = (*backend)(nil)
@@ -73,43 +74,4 @@ func (b *backend) GetStatus(ctx context.Context) (api.Status, error) {
 		}
 	}
 	return s, nil
-}
-
-// ListNodes implements [api.Mesh].
-func (b *backend) ListNodes(context.Context) ([]api.Node, error) {
-	v := b.quorum.View()
-	alive := map[string]api.NodeState{}
-	for _, m := range b.gossip.Members() {
-		alive[m.Node] = api.NodeState(m.State)
-	}
-	count := map[string]int{}
-	for _, p := range v.Pods() {
-		count[p.Node]++
-	}
-	q := b.quorum.Status()
-	var out []api.Node
-	for _, n := range v.Nodes() {
-		x := api.Node{
-			Name: n.Name, Site: n.Site, Address: n.Addr.String(), Gossip: n.Gossip.String(), State: api.NodeUnknown,
-			Role: role(q, n), Version: n.Version, Arch: n.Arch, Pods: count[n.Name],
-			RTTms: api.Milliseconds(b.transport.RTT(n.Name)),
-		}
-		if s, ok := alive[n.Name]; ok {
-			x.State = s
-		}
-		out = append(out, x)
-	}
-	return out, nil
-}
-
-func role(q quorum.Status, n state.Node) string {
-	switch {
-	case n.Name == q.Leader:
-		return "leader"
-	case slices.Contains(q.Voters, n.Name):
-		return "voter"
-	case n.Server:
-		return "joining"
-	}
-	return "plain"
 }

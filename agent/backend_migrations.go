@@ -14,7 +14,7 @@ func (b *backend) Migrate(ctx context.Context, name, to string, progress api.Pro
 	if err != nil {
 		return api.Report{}, err
 	}
-	target, err := b.moves.target(b.quorum.View(), p, to)
+	target, err := target(b.quorum.View(), p, to, b.ready())
 	if err != nil {
 		return api.Report{}, err
 	}

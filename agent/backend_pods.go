@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -11,21 +12,22 @@ import (
 )
 
 // PlacePod implements [api.Backend].
-func (b *backend) PlacePod(_ context.Context, manifest []byte, node string) (string, error) {
+func (b *backend) PlacePod(ctx context.Context, manifest []byte, node string) (string, error) {
 	m, err := parse(manifest)
 	if err != nil {
 		return "", err
 	}
-	if node == "" {
-		node = m.NodeName()
+	what := "running pod " + m.Name()
+	v, err := b.view(ctx, what)
+	if err != nil {
+		return "", err
 	}
-	if node == "" {
-		return b.config.Node, nil
+	r := state.Request{Needs: m.Needs(), To: cmp.Or(node, m.NodeName()), Ready: b.ready()}
+	d := state.Schedule(v, r)
+	if d.Node == "" {
+		return "", nowhere(what, r, d)
 	}
-	if _, ok := b.quorum.View().Node(node); !ok {
-		return "", api.Errorf(api.NotFound, "running pod "+m.Name(), "there is no node %s", node).WithCure("see drover node ls")
-	}
-	return node, nil
+	return d.Node, nil
 }
 
 // parse reads a manifest; the fields that it can't take are named.

@@ -31,7 +31,7 @@ func (v *views) View() state.View {
 	return now
 }
 
-// placed is a mesh of three nodes at two sites with a pod at ams1, as it is and once the pod is at fra.
+// placed is a mesh of five nodes at two sites with a pod at ams1, as it is and once the pod is at fra.
 func placed(t *testing.T) (before, after state.View) {
 	m := state.New()
 	apply := func(c state.Command) {
@@ -39,9 +39,9 @@ func placed(t *testing.T) (before, after state.View) {
 		require.True(t, r.OK, r.Reason)
 	}
 	apply(state.SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16")})
-	for i, name := range []string{"ams1", "ams2", "fra", "fra2"} {
+	for i, name := range []string{"ams1", "ams2", "fra", "fra2", "fra3"} {
 		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 77, byte(i), 1}), 7400)
-		site := strings.TrimRight(name, "12")
+		site := strings.TrimRight(name, "123")
 		apply(state.RegisterNode{Node: state.Node{Name: name, Site: site + "-site", Addr: addr}})
 	}
 	image := state.Digest("sha256:" + strings.Repeat("a", 64))
@@ -89,14 +89,19 @@ func TestMovesOfAnEarlierAgentClaimTheirPods(t *testing.T) {
 func TestTargets(t *testing.T) {
 	v, _ := placed(t)
 	p, _ := v.Pod("redis")
-	m := &moves{}
+	ready := func(node string) string {
+		if node == "fra3" {
+			return "it does not answer"
+		}
+		return ""
+	}
 	for to, want := range map[string]string{"fra": "fra", "ams2": "ams2", "fra-site": "fra2"} {
-		got, err := m.target(v, p, to)
+		got, err := target(v, p, to, ready)
 		require.NoError(t, err, to)
 		require.Equal(t, want, got, to)
 	}
-	for to, want := range map[string]api.Code{"ams1": api.FailedPrecondition, "ams-site": api.FailedPrecondition, "nowhere": api.NotFound, "": api.NotFound} {
-		_, err := m.target(v, p, to)
+	for to, want := range map[string]api.Code{"ams1": api.FailedPrecondition, "ams-site": api.FailedPrecondition, "fra3": api.FailedPrecondition, "nowhere": api.NotFound} {
+		_, err := target(v, p, to, ready)
 		require.Equal(t, want, api.AsError(err).Code, "%q: %v", to, err)
 	}
 }

@@ -3,12 +3,10 @@ package agent
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
 	"github.com/drover-mesh/drover/agent/migrate"
-	"github.com/drover-mesh/drover/configs"
 	"github.com/drover-mesh/drover/state"
 )
 
@@ -23,15 +21,9 @@ const tellOfTrouble = 5 * time.Second
 func (a *agent) join(ctx context.Context, config migrate.Config, arriving func(uid string) bool) {
 	var settling sync.WaitGroup
 	defer settling.Wait()
-	c := a.config
-	commands := []state.Command{
-		state.SetMesh{PodCIDR: c.PodCIDR},
-		state.RegisterNode{Node: state.Node{
-			Name: c.Node, Site: c.Site, Addr: c.Address, Gossip: c.Gossip, Arch: runtime.GOARCH, Version: a.version,
-			Enrols: a.transport.Identity().Authority != nil,
-			Server: c.Role == configs.Server,
-		}},
-	}
+	self := a.self(ctx)
+	self.Enrols = a.transport.Identity().Authority != nil
+	commands := []state.Command{state.SetMesh{PodCIDR: a.config.PodCIDR}, state.RegisterNode{Node: self}}
 	for _, command := range commands {
 		if !a.insist(ctx, command) {
 			return

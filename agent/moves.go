@@ -57,30 +57,6 @@ func (m *move) since(n int) ([]migrate.Progress, <-chan struct{}) {
 	return slices.Clone(m.events[n:]), m.news
 }
 
-// target finds the node that a pod shall go to, by its own name or that of its site.
-func (m *moves) target(v state.View, p state.Pod, to string) (string, error) {
-	what := fmt.Sprintf("moving %s to %s", p.Name, to)
-	if to == p.Node {
-		return "", api.Errorf(api.FailedPrecondition, what, "it is there already")
-	}
-	if _, ok := v.Node(to); ok {
-		return to, nil
-	}
-	if at, ok := v.Node(p.Node); ok && at.Site == to {
-		return "", api.Errorf(api.FailedPrecondition, what, "it is there already, on %s", p.Node).WithCure("to move it within the site name a node: drover node ls")
-	}
-	count := map[string]int{}
-	for _, other := range v.Pods() {
-		count[other.Node]++
-	}
-	nodes := slices.DeleteFunc(v.NodesAt(to), func(n state.Node) bool { return n.Name == p.Node })
-	if len(nodes) == 0 {
-		return "", api.Errorf(api.NotFound, what, "there is no other node or site %s", to).WithCure("see drover node ls")
-	}
-	least := slices.MinFunc(nodes, func(a, b state.Node) int { return count[a.Name] - count[b.Name] })
-	return least.Name, nil
-}
-
 // begin starts the move of a pod of this node.
 func (m *moves) begin(p state.Pod, target string) (*move, error) {
 	what := fmt.Sprintf("moving %s to %s", p.Name, target)

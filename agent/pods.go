@@ -82,7 +82,11 @@ func (p *pods) run(ctx context.Context, m *pod.Manifest) (state.Pod, error) {
 		return state.Pod{}, err
 	}
 	if !r.OK {
-		return state.Pod{}, api.Errorf(api.AlreadyExists, what, "%s", r.Reason)
+		code := api.FailedPrecondition
+		if r.Pod != nil {
+			code = api.AlreadyExists
+		}
+		return state.Pod{}, api.Errorf(code, what, "%s", r.Reason).WithCure(r.Cure)
 	}
 	if err := p.start(ctx, *r.Pod); err != nil {
 		undo := context.WithoutCancel(ctx)

@@ -10,7 +10,8 @@ import (
 type Backend interface {
 	API
 	// PlacePod checks a manifest and returns the name of the node that is to run it: node if it isn't empty (a name
-	// that the caller gave), else the manifest's nodeName, else the backend's own node.
+	// that the caller gave), else the manifest's nodeName, else that which the scheduler chooses. If the pod fits nowhere
+	// the error says for each node why.
 	PlacePod(ctx context.Context, manifest []byte, node string) (string, error)
 }
 
@@ -19,6 +20,7 @@ type API interface {
 	Pods
 	Images
 	Mesh
+	Nodes
 	Migrations
 	Enrolment
 }
@@ -42,7 +44,29 @@ type Pods interface {
 // Mesh shows the mesh as the asked node sees it.
 type Mesh interface {
 	GetStatus(ctx context.Context) (Status, error)
+}
+
+// Nodes shows and changes nodes, and says where pods may run. A Backend is asked to drain and undrain only its own node.
+type Nodes interface {
 	ListNodes(ctx context.Context) ([]Node, error)
+	// GetNode returns a node with its pods. A backend says PodUnknown of the pods of others.
+	GetNode(ctx context.Context, name string) (NodeDetails, error)
+	LabelNode(ctx context.Context, name string, change LabelChange) (Node, error)
+	// CordonNode closes a node to pods, or opens it again.
+	CordonNode(ctx context.Context, name string, cordoned bool) (Node, error)
+	// RemoveNode makes the mesh forget a node.
+	RemoveNode(ctx context.Context, name string, o RemoveNodeOptions) (Removal, error)
+	// DrainNode cordons a node and moves its pods away. It returns when each pod has had its turn, or when ctx ends, the
+	// moves that have begun being over. The report is whole also with an error: that some pods stay (FailedPrecondition),
+	// that a move had to be undone, or that the drain was cancelled (Aborted).
+	DrainNode(ctx context.Context, node string, o DrainOptions, progress DrainProgress) (DrainReport, error)
+	// UndrainNode uncordons a node. If o says so it moves back the pods that drains moved away, as DrainNode moves them.
+	UndrainNode(ctx context.Context, node string, o DrainOptions, progress DrainProgress) (DrainReport, error)
+	// CancelDrain ends the drain or undrain of a node: moves that have begun are undone.
+	CancelDrain(ctx context.Context, node string) error
+	// Explain says where a pod could run: one that is there, by its name, or else that of a manifest. to is a node or site
+	// that is asked for, "" for any.
+	Explain(ctx context.Context, pod string, manifest []byte, to string) (Explanation, error)
 }
 
 // Migrations moves pods. A Backend is asked to migrate a pod only if its node owns it, and to cancel a migration only if

@@ -22,6 +22,7 @@ type Client struct {
 	pods       droverv1connect.PodsClient
 	images     droverv1connect.ImagesClient
 	mesh       droverv1connect.MeshClient
+	nodes      droverv1connect.NodesClient
 	migrations droverv1connect.MigrationsClient
 	enrolment  droverv1connect.EnrolmentClient
 }
@@ -56,6 +57,7 @@ func newClient(client *http.Client, url string, t target, options ...connect.Cli
 		pods:       droverv1connect.NewPodsClient(client, url, options...),
 		images:     droverv1connect.NewImagesClient(client, url, options...),
 		mesh:       droverv1connect.NewMeshClient(client, url, options...),
+		nodes:      droverv1connect.NewNodesClient(client, url, options...),
 		migrations: droverv1connect.NewMigrationsClient(client, url, options...),
 		enrolment:  droverv1connect.NewEnrolmentClient(client, url, options...),
 	}
@@ -107,12 +109,6 @@ func (c *Client) RemovePod(ctx context.Context, name string) error {
 func (c *Client) GetStatus(ctx context.Context) (Status, error) {
 	resp, err := c.mesh.Status(ctx, &droverv1.StatusRequest{})
 	return statusFromProto(resp), c.wrap(err)
-}
-
-// ListNodes returns the members of the mesh.
-func (c *Client) ListNodes(ctx context.Context) ([]Node, error) {
-	resp, err := c.mesh.Nodes(ctx, &droverv1.NodesRequest{})
-	return each(resp.GetNodes(), nodeFromProto), c.wrap(err)
 }
 
 // Migrate moves a pod. When ctx ends it returns at once and the agent cancels the move; to see the move undone, call

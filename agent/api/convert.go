@@ -39,20 +39,6 @@ func containerFromProto(c *droverv1.Container) Container {
 	}
 }
 
-func nodeToProto(n Node) *droverv1.Node {
-	return &droverv1.Node{
-		Name: n.Name, Site: n.Site, Address: n.Address, Gossip: n.Gossip, State: string(n.State), Role: n.Role,
-		Version: n.Version, Arch: n.Arch, RttMs: n.RTTms, Pods: int32(n.Pods),
-	}
-}
-
-func nodeFromProto(n *droverv1.Node) Node {
-	return Node{
-		Name: n.GetName(), Site: n.GetSite(), Address: n.GetAddress(), Gossip: n.GetGossip(), State: NodeState(n.GetState()),
-		Role: n.GetRole(), Version: n.GetVersion(), Arch: n.GetArch(), RTTms: n.GetRttMs(), Pods: int(n.GetPods()),
-	}
-}
-
 func statusToProto(s Status) *droverv1.StatusResponse {
 	return &droverv1.StatusResponse{
 		Node: s.Node, Site: s.Site, Version: s.Version, Started: timeToProto(s.Started), PodCidr: s.PodCIDR, Leader: s.Leader,

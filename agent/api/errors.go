@@ -35,11 +35,12 @@ type Error struct {
 	What       string      `json:"what"` // "moving redis to fra"
 	Why        string      `json:"why"`
 	Cure       string      `json:"cure"`       // may be empty
-	Violations []Violation `json:"violations"` // of InvalidArgument: the wrong fields
+	Violations []Violation `json:"violations"` // of InvalidArgument: the wrong fields; of a pod that fits nowhere: the nodes
 	Err        error       `json:"-"`          // cause, not sent
 }
 
-// Violation is one field that can't be accepted, by its path ("spec.containers[0].livenessProbe").
+// Violation is one field that can't be accepted, by its path ("spec.containers[0].livenessProbe"), or one node that isn't
+// suited, by its name.
 type Violation struct {
 	Field string `json:"field"`
 	Why   string `json:"why"`

@@ -42,6 +42,7 @@ func NewHandler(backend Backend, config HandlerConfig) http.Handler {
 	mux.Handle(droverv1connect.NewPodsHandler(podsHandler{h}, options...))
 	mux.Handle(droverv1connect.NewImagesHandler(imagesHandler{h}, options...))
 	mux.Handle(droverv1connect.NewMeshHandler(meshHandler{h}, options...))
+	mux.Handle(droverv1connect.NewNodesHandler(nodesHandler{h}, options...))
 	mux.Handle(droverv1connect.NewMigrationsHandler(migrationsHandler{h}, options...))
 	mux.Handle(droverv1connect.NewEnrolmentHandler(enrolmentHandler{h}, options...))
 	return mux

@@ -15,11 +15,3 @@ func (h meshHandler) Status(ctx context.Context, _ *droverv1.StatusRequest) (*dr
 	}
 	return statusToProto(status), nil
 }
-
-func (h meshHandler) Nodes(ctx context.Context, _ *droverv1.NodesRequest) (*droverv1.NodesResponse, error) {
-	nodes, err := h.backend.ListNodes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &droverv1.NodesResponse{Nodes: each(nodes, nodeToProto)}, nil
-}

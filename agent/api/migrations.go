@@ -19,7 +19,7 @@ func (h migrationsHandler) Migrate(ctx context.Context, req *droverv1.MigrateReq
 	if err != nil {
 		return err
 	}
-	progress := startRelay(stream)
+	progress := moveRelay{startRelay(stream, moveNews)}
 	report, err := at.Migrate(ctx, req.GetPod(), req.GetTo(), progress)
 	progress.finish()
 	if err != nil {

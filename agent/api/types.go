@@ -45,32 +45,6 @@ const (
 	PodUnknown     PodPhase = "Unknown"
 )
 
-// Node is a member of the mesh as the asked node sees it.
-type Node struct {
-	Name    string    `json:"name"`
-	Site    string    `json:"site"`
-	Address string    `json:"address"` // QUIC
-	Gossip  string    `json:"gossip"`
-	State   NodeState `json:"state"`
-	Role    string    `json:"role"` // leader, voter, joining (a server without a vote yet) or plain
-	Version string    `json:"version"`
-	Arch    string    `json:"arch"`
-	RTTms   float64   `json:"rtt_ms"` // 0 is unknown
-	Pods    int       `json:"pods"`
-}
-
-// NodeState is how a node fares according to gossip.
-type NodeState string
-
-// The states of a node. NodeUnknown is a node that is registered but was never heard of.
-const (
-	NodeAlive   NodeState = "alive"
-	NodeSuspect NodeState = "suspect"
-	NodeDead    NodeState = "dead"
-	NodeLeft    NodeState = "left"
-	NodeUnknown NodeState = "unknown"
-)
-
 // Status is the state of the mesh in short, as the asked node sees it.
 type Status struct {
 	Node         string      `json:"node"`

@@ -26,10 +26,17 @@ type Backend struct {
 	Status     api.Status
 	Err        error // if set, every method fails with it
 
+	NodeDetails []api.NodeDetails
+
 	OnRun     func(manifest []byte, node string) (api.Pod, error)
 	OnLogs    func(ctx context.Context, follow bool, w io.Writer) error
 	OnMigrate func(ctx context.Context, pod, to string, progress api.Progress) (api.Report, error)
 	OnCancel  func(name string) (api.Migration, error)
+
+	OnRemoveNode  func(name string, o api.RemoveNodeOptions) (api.Removal, error)
+	OnDrain       func(ctx context.Context, node string, o api.DrainOptions, progress api.DrainProgress) (api.DrainReport, error)
+	OnCancelDrain func(node string) error
+	OnExplain     func(pod string, manifest []byte, to string) (api.Explanation, error)
 
 	mu    sync.Mutex
 	calls []string
@@ -165,9 +172,6 @@ func (b *Backend) PullImage(_ context.Context, o api.PullImage, progress func(ap
 
 // GetStatus answers from Status.
 func (b *Backend) GetStatus(context.Context) (api.Status, error) { return b.Status, b.Err }
-
-// ListNodes answers from Nodes.
-func (b *Backend) ListNodes(context.Context) ([]api.Node, error) { return b.Nodes, b.Err }
 
 // Migrate answers by OnMigrate.
 func (b *Backend) Migrate(ctx context.Context, pod, to string, progress api.Progress) (api.Report, error) {

@@ -218,205 +218,6 @@ func (x *StatusResponse) GetProblems() []string {
 	return nil
 }
 
-type NodesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *NodesRequest) Reset() {
-	*x = NodesRequest{}
-	mi := &file_mesh_proto_msgTypes[2]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *NodesRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*NodesRequest) ProtoMessage() {}
-
-func (x *NodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[2]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use NodesRequest.ProtoReflect.Descriptor instead.
-func (*NodesRequest) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{2}
-}
-
-type NodesResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Nodes         []*Node                `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *NodesResponse) Reset() {
-	*x = NodesResponse{}
-	mi := &file_mesh_proto_msgTypes[3]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *NodesResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*NodesResponse) ProtoMessage() {}
-
-func (x *NodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[3]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use NodesResponse.ProtoReflect.Descriptor instead.
-func (*NodesResponse) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{3}
-}
-
-func (x *NodesResponse) GetNodes() []*Node {
-	if x != nil {
-		return x.Nodes
-	}
-	return nil
-}
-
-type Node struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Site    string                 `protobuf:"bytes,2,opt,name=site,proto3" json:"site,omitempty"`
-	Address string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
-	Gossip  string                 `protobuf:"bytes,4,opt,name=gossip,proto3" json:"gossip,omitempty"`
-	// alive, suspect, dead, left or unknown.
-	State string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
-	// leader, voter, joining (a server that has no vote yet) or plain.
-	Role    string `protobuf:"bytes,6,opt,name=role,proto3" json:"role,omitempty"`
-	Version string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
-	Arch    string `protobuf:"bytes,8,opt,name=arch,proto3" json:"arch,omitempty"`
-	// As the asked node measures it; 0 is unknown.
-	RttMs         float64 `protobuf:"fixed64,9,opt,name=rtt_ms,json=rttMs,proto3" json:"rtt_ms,omitempty"`
-	Pods          int32   `protobuf:"varint,10,opt,name=pods,proto3" json:"pods,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Node) Reset() {
-	*x = Node{}
-	mi := &file_mesh_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Node) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Node) ProtoMessage() {}
-
-func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_mesh_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Node.ProtoReflect.Descriptor instead.
-func (*Node) Descriptor() ([]byte, []int) {
-	return file_mesh_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *Node) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *Node) GetSite() string {
-	if x != nil {
-		return x.Site
-	}
-	return ""
-}
-
-func (x *Node) GetAddress() string {
-	if x != nil {
-		return x.Address
-	}
-	return ""
-}
-
-func (x *Node) GetGossip() string {
-	if x != nil {
-		return x.Gossip
-	}
-	return ""
-}
-
-func (x *Node) GetState() string {
-	if x != nil {
-		return x.State
-	}
-	return ""
-}
-
-func (x *Node) GetRole() string {
-	if x != nil {
-		return x.Role
-	}
-	return ""
-}
-
-func (x *Node) GetVersion() string {
-	if x != nil {
-		return x.Version
-	}
-	return ""
-}
-
-func (x *Node) GetArch() string {
-	if x != nil {
-		return x.Arch
-	}
-	return ""
-}
-
-func (x *Node) GetRttMs() float64 {
-	if x != nil {
-		return x.RttMs
-	}
-	return 0
-}
-
-func (x *Node) GetPods() int32 {
-	if x != nil {
-		return x.Pods
-	}
-	return 0
-}
-
 var File_mesh_proto protoreflect.FileDescriptor
 
 const file_mesh_proto_rawDesc = "" +
@@ -445,25 +246,9 @@ const file_mesh_proto_rawDesc = "" +
 	"\n" +
 	"migrations\x18\x0e \x03(\v2\x14.drover.v1.MigrationR\n" +
 	"migrations\x12\x1a\n" +
-	"\bproblems\x18\x0f \x03(\tR\bproblems\"\x0e\n" +
-	"\fNodesRequest\"6\n" +
-	"\rNodesResponse\x12%\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x0f.drover.v1.NodeR\x05nodes\"\xe3\x01\n" +
-	"\x04Node\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04site\x18\x02 \x01(\tR\x04site\x12\x18\n" +
-	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x16\n" +
-	"\x06gossip\x18\x04 \x01(\tR\x06gossip\x12\x14\n" +
-	"\x05state\x18\x05 \x01(\tR\x05state\x12\x12\n" +
-	"\x04role\x18\x06 \x01(\tR\x04role\x12\x18\n" +
-	"\aversion\x18\a \x01(\tR\aversion\x12\x12\n" +
-	"\x04arch\x18\b \x01(\tR\x04arch\x12\x15\n" +
-	"\x06rtt_ms\x18\t \x01(\x01R\x05rttMs\x12\x12\n" +
-	"\x04pods\x18\n" +
-	" \x01(\x05R\x04pods2\x81\x01\n" +
+	"\bproblems\x18\x0f \x03(\tR\bproblems2E\n" +
 	"\x04Mesh\x12=\n" +
-	"\x06Status\x12\x18.drover.v1.StatusRequest\x1a\x19.drover.v1.StatusResponse\x12:\n" +
-	"\x05Nodes\x12\x17.drover.v1.NodesRequest\x1a\x18.drover.v1.NodesResponseB5Z3github.com/drover-mesh/drover/agent/api/v1;droverv1b\x06proto3"
+	"\x06Status\x12\x18.drover.v1.StatusRequest\x1a\x19.drover.v1.StatusResponseB5Z3github.com/drover-mesh/drover/agent/api/v1;droverv1b\x06proto3"
 
 var (
 	file_mesh_proto_rawDescOnce sync.Once
@@ -477,29 +262,23 @@ func file_mesh_proto_rawDescGZIP() []byte {
 	return file_mesh_proto_rawDescData
 }
 
-var file_mesh_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_mesh_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_mesh_proto_goTypes = []any{
 	(*StatusRequest)(nil),         // 0: drover.v1.StatusRequest
 	(*StatusResponse)(nil),        // 1: drover.v1.StatusResponse
-	(*NodesRequest)(nil),          // 2: drover.v1.NodesRequest
-	(*NodesResponse)(nil),         // 3: drover.v1.NodesResponse
-	(*Node)(nil),                  // 4: drover.v1.Node
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
-	(*Migration)(nil),             // 6: drover.v1.Migration
+	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*Migration)(nil),             // 3: drover.v1.Migration
 }
 var file_mesh_proto_depIdxs = []int32{
-	5, // 0: drover.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	6, // 1: drover.v1.StatusResponse.migrations:type_name -> drover.v1.Migration
-	4, // 2: drover.v1.NodesResponse.nodes:type_name -> drover.v1.Node
-	0, // 3: drover.v1.Mesh.Status:input_type -> drover.v1.StatusRequest
-	2, // 4: drover.v1.Mesh.Nodes:input_type -> drover.v1.NodesRequest
-	1, // 5: drover.v1.Mesh.Status:output_type -> drover.v1.StatusResponse
-	3, // 6: drover.v1.Mesh.Nodes:output_type -> drover.v1.NodesResponse
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	2, // 0: drover.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	3, // 1: drover.v1.StatusResponse.migrations:type_name -> drover.v1.Migration
+	0, // 2: drover.v1.Mesh.Status:input_type -> drover.v1.StatusRequest
+	1, // 3: drover.v1.Mesh.Status:output_type -> drover.v1.StatusResponse
+	3, // [3:4] is the sub-list for method output_type
+	2, // [2:3] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_mesh_proto_init() }
@@ -514,7 +293,7 @@ func file_mesh_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mesh_proto_rawDesc), len(file_mesh_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

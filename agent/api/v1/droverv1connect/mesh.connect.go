@@ -35,14 +35,11 @@ const (
 const (
 	// MeshStatusProcedure is the fully-qualified name of the Mesh's Status RPC.
 	MeshStatusProcedure = "/drover.v1.Mesh/Status"
-	// MeshNodesProcedure is the fully-qualified name of the Mesh's Nodes RPC.
-	MeshNodesProcedure = "/drover.v1.Mesh/Nodes"
 )
 
 // MeshClient is a client for the drover.v1.Mesh service.
 type MeshClient interface {
 	Status(context.Context, *v1.StatusRequest) (*v1.StatusResponse, error)
-	Nodes(context.Context, *v1.NodesRequest) (*v1.NodesResponse, error)
 }
 
 // NewMeshClient constructs a client for the drover.v1.Mesh service. By default, it uses the Connect
@@ -62,19 +59,12 @@ func NewMeshClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			connect.WithSchema(meshMethods.ByName("Status")),
 			connect.WithClientOptions(opts...),
 		),
-		nodes: connect.NewClient[v1.NodesRequest, v1.NodesResponse](
-			httpClient,
-			baseURL+MeshNodesProcedure,
-			connect.WithSchema(meshMethods.ByName("Nodes")),
-			connect.WithClientOptions(opts...),
-		),
 	}
 }
 
 // meshClient implements MeshClient.
 type meshClient struct {
 	status *connect.Client[v1.StatusRequest, v1.StatusResponse]
-	nodes  *connect.Client[v1.NodesRequest, v1.NodesResponse]
 }
 
 // Status calls drover.v1.Mesh.Status.
@@ -86,19 +76,9 @@ func (c *meshClient) Status(ctx context.Context, req *v1.StatusRequest) (*v1.Sta
 	return nil, err
 }
 
-// Nodes calls drover.v1.Mesh.Nodes.
-func (c *meshClient) Nodes(ctx context.Context, req *v1.NodesRequest) (*v1.NodesResponse, error) {
-	response, err := c.nodes.CallUnary(ctx, connect.NewRequest(req))
-	if response != nil {
-		return response.Msg, err
-	}
-	return nil, err
-}
-
 // MeshHandler is an implementation of the drover.v1.Mesh service.
 type MeshHandler interface {
 	Status(context.Context, *v1.StatusRequest) (*v1.StatusResponse, error)
-	Nodes(context.Context, *v1.NodesRequest) (*v1.NodesResponse, error)
 }
 
 // NewMeshHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -114,18 +94,10 @@ func NewMeshHandler(svc MeshHandler, opts ...connect.HandlerOption) (string, htt
 		connect.WithSchema(meshMethods.ByName("Status")),
 		connect.WithHandlerOptions(opts...),
 	)
-	meshNodesHandler := connect.NewUnaryHandlerSimple(
-		MeshNodesProcedure,
-		svc.Nodes,
-		connect.WithSchema(meshMethods.ByName("Nodes")),
-		connect.WithHandlerOptions(opts...),
-	)
 	return "/drover.v1.Mesh/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case MeshStatusProcedure:
 			meshStatusHandler.ServeHTTP(w, r)
-		case MeshNodesProcedure:
-			meshNodesHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -137,8 +109,4 @@ type UnimplementedMeshHandler struct{}
 
 func (UnimplementedMeshHandler) Status(context.Context, *v1.StatusRequest) (*v1.StatusResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drover.v1.Mesh.Status is not implemented"))
-}
-
-func (UnimplementedMeshHandler) Nodes(context.Context, *v1.NodesRequest) (*v1.NodesResponse, error) {
-	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drover.v1.Mesh.Nodes is not implemented"))
 }
