@@ -80,8 +80,15 @@ func fake() *apitest.Backend {
 		Node: "ams",
 		Pods: []api.Pod{job, redis},
 		Nodes: []api.Node{
-			{Name: "ams", Site: "amsterdam", Address: "10.77.1.1:7400", Gossip: "10.77.1.1:7946", State: api.NodeAlive, Role: "voter", Version: "v1", Arch: "amd64", Pods: 2},
-			{Name: "fra", Site: "frankfurt", Address: "10.77.2.1:7400", Gossip: "10.77.2.1:7946", State: api.NodeAlive, Role: "leader", Version: "v1", Arch: "amd64", RTTms: 50.31},
+			{
+				Name: "ams", Site: "amsterdam", Address: "10.77.1.1:7400", Gossip: "10.77.1.1:7946", State: api.NodeAlive, Role: "voter", Version: "v1", Arch: "amd64", Pods: 2,
+				Kernel: "6.12.0", CRIU: "4.2.1", Capacity: api.Resources{CPUMilli: 4000, MemoryBytes: 8 << 30}, Requested: api.Resources{CPUMilli: 1250, MemoryBytes: 1 << 30},
+				Labels: map[string]string{"disk": "ssd", "drover.dev/site": "amsterdam"},
+			},
+			{
+				Name: "fra", Site: "frankfurt", Address: "10.77.2.1:7400", Gossip: "10.77.2.1:7946", State: api.NodeAlive, Role: "leader", Version: "v1", Arch: "amd64", RTTms: 50.31,
+				Cordoned: true, Capacity: api.Resources{CPUMilli: 2000, MemoryBytes: 4 << 30},
+			},
 			{Name: "nyc", Site: "new-york", State: api.NodeDead, Role: "voter"},
 		},
 		Images: []api.Image{

@@ -31,10 +31,11 @@ func (c *cli) meshLeave() *cobra.Command {
 		Use:   "leave",
 		Short: "Take from this host what makes it a node",
 		Long: `Take from this host what makes it a node: its configuration, its identity and its copy of the mesh's log.
-Images stay. Its agent must be stopped, and the mesh should have been told before, on another node, by
+Images stay. Its agent must be stopped, and the mesh should have been told, on another node, by
 "drover node rm": it would wait for the host otherwise.`,
-		Example: `  drover node rm fra                         # on another node
+		Example: `  drover node drain fra                      # its pods go elsewhere
   systemctl disable --now drover-agent       # here
+  drover node rm fra                         # on another node
   drover mesh leave`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -71,7 +72,7 @@ func leave(ctx context.Context, file string, force bool) (left, error) {
 	}
 	if answers(ctx, c.Socket) {
 		return left{}, api.Errorf(api.FailedPrecondition, what, "the agent of this host runs").
-			WithCure("on another node: drover node rm " + c.Node + "\nthen here: systemctl disable --now drover-agent")
+			WithCure("stop it: systemctl disable --now drover-agent\nthen on another node: drover node rm " + c.Node)
 	}
 	gone := left{Node: c.Node, Removed: []string{}, Pods: podsIn(c.StateDir)}
 	if len(gone.Pods) > 0 && !force {

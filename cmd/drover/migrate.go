@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,55 +39,28 @@ If a move fails it is undone too, and the exit code is 5.`,
 }
 
 func (c *cli) migrate(ctx context.Context, client *api.Client, pod, to string) error {
-	ctx, leave := context.WithCancel(ctx)
-	var cancelling sync.WaitGroup
-	defer func() {
-		leave()
-		cancelling.Wait()
-	}()
-	signals := make(chan os.Signal, 2)
-	defer c.notify(signals)()
-
 	shown := &progress{out: c.out, tty: c.tty}
 	var told api.Progress = shown
 	if c.json() {
-		told = nothing{}
+		told = silent{}
 	}
 	var report api.Report
-	moved := make(chan error, 1)
-	go func() {
-		var err error
-		report, err = client.Migrate(ctx, pod, to, told)
-		moved <- err
-	}()
-
-	cancelled := false
-	for {
-		select {
-		case err := <-moved:
-			shown.clear()
-			if err != nil && ctx.Err() != nil {
-				fmt.Fprintf(c.err, "drover: left; drover pod get %s shows where it runs\n", pod)
-				return errInterrupted
-			}
-			if err != nil {
-				return err
-			}
-			return c.print(report, func(w io.Writer) error {
-				_, err := fmt.Fprintln(w, summary(report))
-				return err
-			})
-		case <-signals:
-			if cancelled {
-				leave()
-				cancelling.Wait()
-				continue
-			}
-			cancelled = true
-			fmt.Fprintln(c.err, "drover: cancelling; Ctrl-C again leaves without waiting")
-			cancelling.Go(func() { c.cancel(ctx, client, pod) })
-		}
+	err := c.interruptible(ctx, longRun{
+		do: func(ctx context.Context) (err error) {
+			defer shown.clear()
+			report, err = client.Migrate(ctx, pod, to, told)
+			return err
+		},
+		undo: func(ctx context.Context) { c.cancel(ctx, client, pod) },
+		left: "drover pod get " + pod + " shows where it runs",
+	})
+	if err != nil {
+		return err
 	}
+	return c.print(report, func(w io.Writer) error {
+		_, err := fmt.Fprintln(w, summary(report))
+		return err
+	})
 }
 
 // cancelPatience is how long a cancellation may take: the other node may be unreachable, and the quorum slow.

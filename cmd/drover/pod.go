@@ -20,7 +20,7 @@ const maxManifest = 1 << 20
 
 func (c *cli) podCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "pod", Short: "Run, show and remove pods"}
-	cmd.AddCommand(c.podRun(), c.podList(), c.podGet(), c.podLogs(), c.podRemove())
+	cmd.AddCommand(c.podRun(), c.podList(), c.podGet(), c.podLogs(), c.podRemove(), c.podExplain())
 	return cmd
 }
 
@@ -47,7 +47,7 @@ func (c *cli) podRun() *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`manifest`, YAML or JSON; - reads stdin")
-	cmd.Flags().StringVar(&node, "node", "", "`node` to run it on (default: the manifest's nodeName, or the agent's own)")
+	cmd.Flags().StringVar(&node, "node", "", "`node` to run it on (default: the manifest's nodeName, or the one that suits it best)")
 	_ = cmd.MarkFlagRequired("file") // the flag is there
 	return cmd
 }

@@ -33,9 +33,7 @@ func (p *progress) Event(e api.Event) {
 	case api.StepStarted, api.StepProgress:
 		if p.tty {
 			p.clear()
-			line := []rune(strings.TrimRight(fmt.Sprintf("  %-9s  %8s  %s", e.Step, "...", transferred(e)), " "))
-			fmt.Fprint(p.out, string(line[:min(len(line), inPlace)]))
-			p.live = true
+			p.overwrite(strings.TrimRight(fmt.Sprintf("  %-9s  %8s  %s", e.Step, "...", transferred(e)), " "))
 		}
 	case api.StepDone:
 		note := e.Note
@@ -67,6 +65,13 @@ func (p *progress) line(format string, args ...any) {
 	fmt.Fprintln(p.out, strings.TrimRight(fmt.Sprintf(format, args...), " "))
 }
 
+// overwrite writes a line that is to be overwritten.
+func (p *progress) overwrite(text string) {
+	line := []rune(text)
+	fmt.Fprint(p.out, string(line[:min(len(line), inPlace)]))
+	p.live = true
+}
+
 // clear removes the running step's line: carriage return and ECMA-48's erase in line.
 func (p *progress) clear() {
 	if p.live {
@@ -89,11 +94,11 @@ func duration(ms float64) string {
 	return fmt.Sprintf("%.1f s", ms/1000)
 }
 
-// nothing is a Progress that shows nothing.
-type nothing struct{}
+// silent is a Progress that shows nothing.
+type silent struct{}
 
 // Started shows nothing.
-func (nothing) Started(api.Move) {}
+func (silent) Started(api.Move) {}
 
 // Event shows nothing.
-func (nothing) Event(api.Event) {}
+func (silent) Event(api.Event) {}
