@@ -133,7 +133,8 @@ func (a *agent) openHost(ctx context.Context) error {
 
 func runtimeConfig(c configs.Config, log *slog.Logger) pod.Config {
 	return pod.Config{
-		StateDir: filepath.Join(c.StateDir, "runtime"), RunDir: c.RunDir, CgroupParent: c.CgroupParent, Log: log.With("part", "pod"),
+		StateDir: filepath.Join(c.StateDir, "runtime"), RunDir: c.RunDir,
+		CgroupDriver: pod.CgroupDriver(c.CgroupDriver), CgroupParent: c.CgroupParent, Log: log.With("part", "pod"),
 	}
 }
 

@@ -60,7 +60,10 @@ func (c *Config) check(doc *document) {
 		k.assert(registryForm.MatchString(host), fmt.Sprintf("registries.insecure[%d]", i), "%q is no host", host)
 	}
 	unique(k, "registries.insecure", c.Registries.Insecure)
-	k.assert(cgroupForm.MatchString(c.CgroupParent) && path.Clean(c.CgroupParent) == c.CgroupParent, "cgroupParent", "%q is not valid", c.CgroupParent)
+	k.oneOf("cgroupDriver", c.CgroupDriver, Cgroupfs, Systemd)
+	parent := c.cgroupParent()
+	k.assert(cgroupForm.MatchString(parent) && path.Clean(parent) == parent, "cgroupParent", "%q is not valid", parent)
+	k.assert(c.CgroupDriver != Systemd || path.Ext(parent) == ".slice", "cgroupParent", "%q is no slice, which the driver systemd needs", parent)
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")
 }

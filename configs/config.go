@@ -32,7 +32,8 @@ type Config struct {
 	StateDir     string `yaml:"stateDir" want:"the absolute path of a directory"`
 	RunDir       string `yaml:"runDir" want:"the absolute path of a directory"`
 	Socket       string `yaml:"socket" want:"an absolute path of at most 107 bytes"`
-	CgroupParent string `yaml:"cgroupParent" want:"an absolute cgroup path such as /drover"`
+	CgroupDriver string `yaml:"cgroupDriver" want:"cgroupfs or systemd"`
+	CgroupParent string `yaml:"cgroupParent" want:"an absolute cgroup path such as /drover, for the driver systemd the path of a slice such as /drover.slice"`
 
 	Registries Registries `yaml:"registries"`
 
@@ -47,6 +48,12 @@ type Role string
 const (
 	Server Role = "server" // keeps the log, and votes
 	Plain  Role = "plain"  // asks the servers
+)
+
+// The drivers of control groups, as other container engines call them.
+const (
+	Cgroupfs = "cgroupfs" // the agent makes directories
+	Systemd  = "systemd"  // the agent asks systemd for slices and scopes
 )
 
 // Overlay is the VXLAN that carries the pods' packets between nodes, over the IP of Config.Address. It must be the same on each node.
@@ -78,9 +85,16 @@ func Default() Config {
 		Identity:     "/etc/drover/identity",
 		StateDir:     "/var/lib/drover",
 		RunDir:       "/run/drover",
-		CgroupParent: "/drover",
+		CgroupDriver: Cgroupfs,
 		Log:          Log{Level: "info", Format: "text"},
 	}
+}
+
+// Assumed is Default with what follows from it: what holds for a host whose configuration is gone.
+func Assumed() Config {
+	c := Default()
+	c.derive()
+	return c
 }
 
 // maxFile bounds what is read; a real configuration has some hundred bytes.
@@ -128,6 +142,7 @@ func (c *Config) derive() {
 	}
 	c.Role = c.role()
 	c.Socket = c.socket()
+	c.CgroupParent = c.cgroupParent()
 }
 
 func (c *Config) role() Role {
@@ -141,6 +156,13 @@ func (c *Config) role() Role {
 }
 
 func (c *Config) socket() string { return cmp.Or(c.Socket, filepath.Join(c.RunDir, "agent.sock")) }
+
+func (c *Config) cgroupParent() string {
+	if c.CgroupParent == "" && c.CgroupDriver == Systemd {
+		return "/drover.slice"
+	}
+	return cmp.Or(c.CgroupParent, "/drover")
+}
 
 // Logger returns a logger that writes to w as l says.
 func (l Log) Logger(w io.Writer) *slog.Logger {

@@ -27,11 +27,10 @@ func TestExampleLoads(t *testing.T) {
 	assert.Equal(t, map[string]string{"disk": "ssd"}, c.Labels)
 
 	// What the example says of defaults is so.
-	d := Default()
-	d.derive()
+	d := Assumed()
 	for _, same := range []struct{ example, standard any }{
 		{c.PodCIDR, d.PodCIDR}, {c.Overlay, d.Overlay}, {c.Identity, d.Identity}, {c.StateDir, d.StateDir}, {c.RunDir, d.RunDir},
-		{c.Socket, d.Socket}, {c.CgroupParent, d.CgroupParent}, {c.BulkRate, d.BulkRate}, {c.Log, d.Log},
+		{c.Socket, d.Socket}, {c.CgroupDriver, d.CgroupDriver}, {c.CgroupParent, d.CgroupParent}, {c.BulkRate, d.BulkRate}, {c.Log, d.Log},
 	} {
 		assert.Equal(t, same.standard, same.example)
 	}
@@ -45,6 +44,17 @@ func TestExampleHasEveryField(t *testing.T) {
 	require.Empty(t, doc.problems)
 	for field := range wants(reflect.TypeFor[Config](), "") {
 		assert.Contains(t, doc.places, field)
+	}
+}
+
+func TestParentOfCgroupsFollowsTheDriver(t *testing.T) {
+	for yaml, want := range map[string]string{
+		"": "/drover", "cgroupDriver: systemd": "/drover.slice", "cgroupParent: /pods": "/pods",
+		"cgroupDriver: systemd\ncgroupParent: /edge.slice/edge-pods.slice": "/edge.slice/edge-pods.slice",
+	} {
+		c, err := Parse("agent.yaml", []byte(minimal+yaml+"\n"))
+		require.NoError(t, err)
+		assert.Equal(t, want, c.CgroupParent, yaml)
 	}
 }
 
@@ -88,7 +98,7 @@ func TestErrorShowsLineAndValidFields(t *testing.T) {
 agent.yaml:3:1: unknown field "adddress"; did you mean "address"?
     3 | adddress: 10.77.1.1:7400
       | ^
-  valid: node, site, address, gossip, join, role, servers, podCIDR, overlay, labels, identity, stateDir, runDir, socket, cgroupParent, registries, bulkRate, log`)
+  valid: node, site, address, gossip, join, role, servers, podCIDR, overlay, labels, identity, stateDir, runDir, socket, cgroupDriver, cgroupParent, registries, bulkRate, log`)
 
 	_, err = Parse("agent.yaml", []byte(minimal+"log: {level: inof}\n"))
 	require.EqualError(t, err, `agent.yaml:4:14: log.level: "inof" is not valid; did you mean "info"?
@@ -164,6 +174,8 @@ func TestWrongValues(t *testing.T) {
 		{"long runDir", minimal + "runDir: /" + strings.Repeat("r", 100), "has 112 bytes"},
 		{"cgroup root", minimal + "cgroupParent: /", `cgroupParent: "/" is not valid`},
 		{"cgroup outside", minimal + "cgroupParent: /../x", `cgroupParent: "/../x" is not valid`},
+		{"cgroup driver", minimal + "cgroupDriver: sytemd", `cgroupDriver: "sytemd" is not valid; did you mean "systemd"?`},
+		{"no slice", minimal + "cgroupDriver: systemd\ncgroupParent: /drover\n", `cgroupParent: "/drover" is no slice, which the driver systemd needs`},
 		{"log format", minimal + "log: {format: xml}", `log.format: "xml" is not valid`},
 		{"log level as bool", minimal + "log: {level: true}", "log.level: the boolean true is not valid"},
 	} {

@@ -48,7 +48,8 @@ func (c Config) Format() []byte {
 	unless(d.StateDir, "stateDir", c.StateDir)
 	unless(d.RunDir, "runDir", c.RunDir)
 	unless((&Config{RunDir: c.RunDir}).socket(), "socket", c.socket())
-	unless(d.CgroupParent, "cgroupParent", c.CgroupParent)
+	unless(d.CgroupDriver, "cgroupDriver", c.CgroupDriver)
+	unless((&Config{CgroupDriver: c.CgroupDriver}).cgroupParent(), "cgroupParent", c.cgroupParent())
 	unless("", "bulkRate", c.BulkRate.String())
 	if c.Log != d.Log {
 		line("log", fmt.Sprintf("{level: %s, format: %s}", c.Log.Level, c.Log.Format))

@@ -24,7 +24,8 @@ identity: /x/a "b" é
 stateDir: /x/lib
 runDir: /x/run
 socket: /x/sock
-cgroupParent: /a:b/c@d
+cgroupDriver: systemd
+cgroupParent: /a:b/c@d.slice
 bulkRate: 2.5gbit
 log: {level: debug, format: json}
 `,

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,8 +36,7 @@ its pods: drover node rm on another node.`,
 			const what = "resetting this host"
 			settings, err := configs.Load(config)
 			if errors.Is(err, fs.ErrNotExist) && !cmd.Flags().Changed("config") { // it never had one, or it is removed already
-				settings, err = configs.Default(), nil
-				settings.Socket = filepath.Join(settings.RunDir, "agent.sock")
+				settings, err = configs.Assumed(), nil
 			}
 			if err != nil {
 				return err
