@@ -60,7 +60,7 @@ the lab. Needs root.`,
 	}
 	cmd.Flags().IntVar(&o.Sites, "sites", 3, "`number` of sites")
 	cmd.Flags().IntVar(&o.Moves, "moves", 6, "`number` of moves, round and round")
-	cmd.Flags().StringVar(&network, "wan", network, "rate and round-trip time between any two sites, as `RATE/RTT`")
+	cmd.Flags().StringVar(&network, "wan", network, "rate and round-trip time between any two sites, and more, as `RATE/RTT[,KEY=VALUE...]` with the keys of drover lab wan set")
 	cmd.Flags().StringVar(&fill, "fill", fill, "random data in the Redis, as a `size` such as 8MiB")
 	return cmd
 }

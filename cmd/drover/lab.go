@@ -70,6 +70,7 @@ func newLabUp(flags *labFlags) *cobra.Command {
 		Use:   "up",
 		Short: "Start a lab; one that is up already stays as it is",
 		Example: `  drover lab up --sites 3 --wan 200mbit/50ms
+  drover lab up --wan 200mbit/50ms,jitter=5ms,reorder=1%,loss=0.1%
   drover lab up --sites 5 --bare             # hosts without a mesh, to be made with drover mesh init and join`,
 		Args: cobra.NoArgs,
 		PreRunE: func(*cobra.Command, []string) (err error) {
@@ -101,7 +102,7 @@ func newLabUp(flags *labFlags) *cobra.Command {
 			hints := `Try:
   drover lab ls%[1]s
   drover lab exec%[1]s %[2]s -- drover status
-  drover lab wan%[1]s %[2]s %[3]s --loss 0.5%%
+  drover lab wan set%[1]s %[2]s %[3]s loss=0.5%% jitter=5ms
   drover lab down%[1]s
 `
 			if options.Bare {
@@ -117,8 +118,8 @@ func newLabUp(flags *labFlags) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&options.Sites, "sites", 3, "`number` of sites")
-	cmd.Flags().StringVar(&network, "wan", "200mbit/50ms", "rate and round-trip time between any two sites, as `RATE/RTT`")
-	cmd.Flags().Uint64Var(&options.Seed, "seed", 1, "`seed` of random losses")
+	cmd.Flags().StringVar(&network, "wan", "200mbit/50ms", "rate and round-trip time between any two sites, and more, as `RATE/RTT[,KEY=VALUE...]` with the keys of drover lab wan set")
+	cmd.Flags().Uint64Var(&options.Seed, "seed", 1, "`seed` of all that is random in the WAN")
 	hosts.addFlags(cmd)
 	cmd.Flags().BoolVar(&options.Bare, "bare", false, "give the sites no identity and no configuration, and start no agent")
 	cmd.Flags().DurationVar(&options.Timeout, "timeout", time.Minute, "give up and clean up after this `time`")

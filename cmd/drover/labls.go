@@ -72,50 +72,91 @@ func printLab(w io.Writer, l lab.Status) error {
 
 // printSites shows how sites differ from the machine only if some do.
 func printSites(w io.Writer, sites []lab.SiteStatus) error {
-	var rows [][]string
-	for _, s := range sites {
-		rows = append(rows, []string{s.Name, s.Address.String(), number(s.InitPID), number(s.AgentPID), fmt.Sprint(s.Restarts)})
-	}
-	titles := []string{"SITE", "ADDRESS", "INIT", "AGENT", "RESTARTS"}
-	column := func(title string, cell func(lab.SiteStatus) string) {
-		differ := func(s lab.SiteStatus) bool { return cell(s) != "" }
-		if !slices.ContainsFunc(sites, differ) {
-			return
-		}
-		titles = append(titles, title)
-		for i, s := range sites {
-			rows[i] = append(rows[i], cell(s))
-		}
-	}
-	column("CLOCK", func(s lab.SiteStatus) string {
-		if s.ClockS == 0 {
-			return ""
-		}
-		return fmt.Sprintf("%+gs", s.ClockS)
-	})
-	return table(w, titles, rows)
+	t := newSheet(sites)
+	t.column("SITE", func(s lab.SiteStatus) string { return s.Name })
+	t.column("ADDRESS", func(s lab.SiteStatus) string { return s.Address.String() })
+	t.column("INIT", func(s lab.SiteStatus) string { return number(s.InitPID) })
+	t.column("AGENT", func(s lab.SiteStatus) string { return number(s.AgentPID) })
+	t.column("RESTARTS", func(s lab.SiteStatus) string { return fmt.Sprint(s.Restarts) })
+	t.columnIfAny("CLOCK", func(s lab.SiteStatus) string { return unlessZero("%+gs", s.ClockS) })
+	return table(w, t.headings, t.rows)
 }
 
 // number is n, or empty for none.
-func number[T int | uint64](n T) string {
-	if n == 0 {
+func number[T int | uint64](n T) string { return unlessZero("%d", n) }
+
+func unlessZero[T comparable](format string, value T) string {
+	var zero T
+	if value == zero {
 		return ""
 	}
-	return fmt.Sprint(n)
+	return fmt.Sprintf(format, value)
 }
 
+func share(s float64) string { return fmt.Sprintf("%g%%", s*100) }
+
+// printLinks shows each kind of trouble only if there is some.
 func printLinks(w io.Writer, links []lab.LinkStatus) error {
-	var rows [][]string
-	for _, l := range links {
-		state := "up"
-		if l.Cut {
-			state = "cut"
-		}
-		c := l.Counters
-		rows = append(rows, []string{
-			l.From + " > " + l.To, state, fmt.Sprintf("%gms", l.DelayMS), wan.Rate(l.RateBit).String(), fmt.Sprintf("%g%%", l.Loss*100),
-			number(c.Delivered.Packets), size(int64(c.Delivered.Bytes)), number(c.Lost.Packets), number(c.Overflow.Packets), number(c.Cut.Packets),
-		})
+	t := newSheet(links)
+	packets := func(title string, count func(wan.Counters) wan.Count) {
+		t.columnIfAny(title, func(l lab.LinkStatus) string { return number(count(l.Counters).Packets) })
 	}
-	return table(w, []string{"LINK", "STATE", "DELAY", "RATE", "LOSS", "DELIVERED", "BYTES", "LOST", "OVERFLOW", "CUT"}, rows)
+	t.column("LINK", func(l lab.LinkStatus) string { return l.From + " > " + l.To })
+	t.column("STATE", func(l lab.LinkStatus) string {
+		if l.Cut {
+			return "cut"
+		}
+		return "up"
+	})
+	t.column("DELAY", func(l lab.LinkStatus) string {
+		if l.JitterMS > 0 {
+			return fmt.Sprintf("%gms ±%gms", l.DelayMS, l.JitterMS)
+		}
+		return fmt.Sprintf("%gms", l.DelayMS)
+	})
+	t.column("RATE", func(l lab.LinkStatus) string { return wan.Rate(l.RateBit).String() })
+	t.column("LOSS", func(l lab.LinkStatus) string { return share(l.Loss) })
+	t.columnIfAny("REORDER", func(l lab.LinkStatus) string {
+		switch {
+		case l.Reorder > 0:
+			return fmt.Sprintf("%s by %gms", share(l.Reorder), l.HoldBackMS)
+		case l.Unordered && l.JitterMS > 0:
+			return "by jitter"
+		}
+		return ""
+	})
+	t.column("DELIVERED", func(l lab.LinkStatus) string { return number(l.Counters.Delivered.Packets) })
+	t.column("BYTES", func(l lab.LinkStatus) string { return size(int64(l.Counters.Delivered.Bytes)) })
+	t.column("LOST", func(l lab.LinkStatus) string { return number(l.Counters.Lost.Packets) })
+	t.column("OVERFLOW", func(l lab.LinkStatus) string { return number(l.Counters.Overflow.Packets) })
+	t.column("CUT", func(l lab.LinkStatus) string { return number(l.Counters.Cut.Packets) })
+	packets("REORDERED", func(c wan.Counters) wan.Count { return c.Reordered })
+	packets("DUPLICATED", func(c wan.Counters) wan.Count { return c.Duplicated })
+	packets("CORRUPTED", func(c wan.Counters) wan.Count { return c.Corrupted })
+	return table(w, t.headings, t.rows)
+}
+
+// sheet puts a table together column by column.
+type sheet[T any] struct {
+	items    []T
+	headings []string
+	rows     [][]string
+}
+
+func newSheet[T any](items []T) *sheet[T] {
+	return &sheet[T]{items: items, rows: make([][]string, len(items))}
+}
+
+func (s *sheet[T]) column(heading string, cell func(T) string) {
+	s.headings = append(s.headings, heading)
+	for i, item := range s.items {
+		s.rows[i] = append(s.rows[i], cell(item))
+	}
+}
+
+// columnIfAny adds the column only if a cell has something to tell.
+func (s *sheet[T]) columnIfAny(heading string, cell func(T) string) {
+	if slices.ContainsFunc(s.items, func(item T) bool { return cell(item) != "" }) {
+		s.column(heading, cell)
+	}
 }

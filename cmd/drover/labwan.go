@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,87 +11,94 @@ import (
 	"github.com/drover-mesh/drover/test/wan"
 )
 
-// parseLoss reads a probability, "0.5%" or "0.005".
-func parseLoss(s string) (float64, error) {
-	number, percent := strings.CutSuffix(s, "%")
-	value, err := strconv.ParseFloat(number, 64)
-	if percent {
-		value /= 100
-	}
-	if err != nil || !(value >= 0 && value <= 1) {
-		return 0, fmt.Errorf("--loss %q: want 0%% to 100%%, for example 0.5%%", s)
-	}
-	return value, nil
-}
-
 func newLabWAN(flags *labFlags) *cobra.Command {
-	var delay time.Duration
-	var loss, rate string
-	var queue int64
-	var cut, heal, oneWay bool
-	var change wan.Change
 	cmd := &cobra.Command{
-		Use:   "wan SITE-A SITE-B",
-		Short: "Change the link between two sites of a running lab, or show it",
-		Example: `  drover lab wan ams fra --delay 80ms --loss 0.5% --rate 50mbit
-  drover lab wan ams fra --cut
-  drover lab wan ams fra --cut --one-way     # only what ams sends to fra`,
-		Args: cobra.ExactArgs(2),
-		PreRunE: func(cmd *cobra.Command, _ []string) error {
-			changed := cmd.Flags().Changed
-			if changed("delay") {
-				change.Delay = &delay
+		Use:     "wan [SITE-A SITE-B]",
+		Short:   "Show the links between the sites of a running lab, or change them",
+		Example: "  drover lab wan\n  drover lab wan ams fra",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 0 && len(args) != 2 {
+				return errors.New("want two sites, or none for all links")
 			}
-			if changed("loss") {
-				value, err := parseLoss(loss)
-				if err != nil {
-					return err
-				}
-				change.Loss = &value
-			}
-			if changed("rate") {
-				value, err := wan.ParseRate(rate)
-				if err != nil {
-					return fmt.Errorf("--rate: %w", err)
-				}
-				change.Rate = &value
-			}
-			if changed("queue") {
-				change.Queue = &queue
-			}
-			if cut || heal {
-				change.Cut = &cut
-			}
-			return change.Apply(wan.Conditions{}).Validate()
+			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return changeWAN(cmd, flags, args[0], args[1], change, oneWay)
+			return changeLink(cmd, flags, args, wan.Change{}, false)
 		},
 	}
-	cmd.Flags().DurationVar(&delay, "delay", 0, "one-way delay, as a `time` such as 40ms (a round trip takes it twice)")
-	cmd.Flags().StringVar(&loss, "loss", "", "`share` of packets lost, such as 0.5%")
-	cmd.Flags().StringVar(&rate, "rate", "", "`rate`, such as 50mbit, or unlimited")
-	cmd.Flags().Int64Var(&queue, "queue", 0, "bound of the queue in `bytes`; 0 is one bandwidth-delay product, at least 65536")
-	cmd.Flags().BoolVar(&cut, "cut", false, "let nothing through")
-	cmd.Flags().BoolVar(&heal, "heal", false, "undo --cut")
-	cmd.Flags().BoolVar(&oneWay, "one-way", false, "change only the direction from SITE-A to SITE-B")
-	cmd.MarkFlagsMutuallyExclusive("cut", "heal")
+	cmd.AddCommand(newLabWANSet(flags), newLabWANCut(flags, "cut", true), newLabWANCut(flags, "heal", false))
 	return cmd
 }
 
-func changeWAN(cmd *cobra.Command, flags *labFlags, a, b string, change wan.Change, oneWay bool) error {
+const oneWayUsage = "change only the direction from SITE-A to SITE-B"
+
+func newLabWANSet(flags *labFlags) *cobra.Command {
+	var oneWay bool
+	var change wan.Change
+	cmd := &cobra.Command{
+		Use:   "set SITE-A SITE-B KEY=VALUE...",
+		Short: "Set what the link between two sites does to packets",
+		Long: `Sets what the link between two sites does to packets, and leaves the rest as it is:
+
+  delay=40ms         one way; a round trip takes it twice
+  jitter=5ms         standard deviation of the delay: normally distributed, cut off at three of them.
+                     Packets keep their order, as in a queue
+  unordered=yes      let jitter reorder packets all the same
+  reorder=1%/10ms    share of packets that are held back, and for how long (10ms if not given)
+  loss=0.5%          share of packets that are lost
+  duplicate=0.1%     share of packets that arrive twice
+  corrupt=0.1%       share of packets of which a bit is turned
+  rate=50mbit        or unlimited
+  queue=65536        bound of the queue in bytes; 0 is one bandwidth-delay product, at least 65536`,
+		Example: `  drover lab wan set ams fra delay=80ms jitter=5ms loss=0.5% rate=50mbit
+  drover lab wan set ams fra reorder=1% --one-way     # only what ams sends to fra`,
+		Args: cobra.MinimumNArgs(3),
+		PreRunE: func(_ *cobra.Command, args []string) (err error) {
+			change, err = wan.ParseChange(args[2:])
+			return err
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return changeLink(cmd, flags, args[:2], change, oneWay)
+		},
+	}
+	cmd.Flags().BoolVar(&oneWay, "one-way", false, oneWayUsage)
+	return cmd
+}
+
+func newLabWANCut(flags *labFlags, verb string, cut bool) *cobra.Command {
+	var oneWay bool
+	short := "Let nothing through between two sites; what is on its way is lost"
+	if !cut {
+		short = "Undo a cut between two sites"
+	}
+	cmd := &cobra.Command{
+		Use:     verb + " SITE-A SITE-B",
+		Short:   short,
+		Example: "  drover lab wan " + verb + " ams fra\n  drover lab wan " + verb + " ams fra --one-way",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return changeLink(cmd, flags, args, wan.Change{Cut: &cut}, oneWay)
+		},
+	}
+	cmd.Flags().BoolVar(&oneWay, "one-way", false, oneWayUsage)
+	return cmd
+}
+
+// changeLink makes a change to the link between two sites, if there is one to make, and shows it; all links if no sites are
+// named.
+func changeLink(cmd *cobra.Command, flags *labFlags, sites []string, change wan.Change, oneWay bool) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
 	defer cancel()
 	l, err := lab.Open(flags.name)
 	if err != nil {
 		return labFailure(err)
 	}
-	for _, name := range []string{a, b} {
+	for _, name := range sites {
 		if _, err := l.Site(name); err != nil {
 			return err
 		}
 	}
-	if a == b {
+	if len(sites) == 2 && sites[0] == sites[1] {
 		return errors.New("a link needs two different sites")
 	}
 	if change != (wan.Change{}) {
@@ -102,7 +106,7 @@ func changeWAN(cmd *cobra.Command, flags *labFlags, a, b string, change wan.Chan
 		if oneWay {
 			apply = l.WAN().SetOneWay
 		}
-		if err := apply(ctx, a, b, change); err != nil {
+		if err := apply(ctx, sites[0], sites[1], change); err != nil {
 			return err
 		}
 	}
@@ -110,9 +114,9 @@ func changeWAN(cmd *cobra.Command, flags *labFlags, a, b string, change wan.Chan
 	if err != nil {
 		return err
 	}
-	var links []lab.LinkStatus
+	links := []lab.LinkStatus{}
 	for _, link := range all {
-		if link.From == a && link.To == b || link.From == b && link.To == a {
+		if len(sites) == 0 || link.From == sites[0] && link.To == sites[1] || link.From == sites[1] && link.To == sites[0] {
 			links = append(links, lab.NewLinkStatus(link))
 		}
 	}

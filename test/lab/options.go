@@ -17,7 +17,7 @@ type Options struct {
 	Name         string          // default "lab"
 	Sites        int             // sites with an agent, 1 to 16; default 3
 	Conditions   wan.Conditions  // of every link
-	Seed         uint64          // of the WAN's random losses
+	Seed         uint64          // of all that is random in the WAN
 	PodCIDR      netip.Prefix    // default 10.88.0.0/16
 	Executable   string          // drover, or what runs the lab's hidden commands; default this program
 	AgentCommand []string        // default Executable agent --config /etc/drover/agent.yaml

@@ -38,24 +38,32 @@ type SiteStatus struct {
 	ClockS   float64    `json:"clock_offset_s"` // its monotonic and boot clocks are ahead of the machine's, seconds
 }
 
-// LinkStatus is one directed link for people and their programs.
+// LinkStatus is one directed link for people and their programs. Shares are from 0 to 1.
 type LinkStatus struct {
-	From     string       `json:"from"`
-	To       string       `json:"to"`
-	DelayMS  float64      `json:"delay_ms"`
-	RateBit  int64        `json:"rate_bit"`
-	Loss     float64      `json:"loss"`
-	Queue    int64        `json:"queue_bytes"`
-	Cut      bool         `json:"cut"`
-	Counters wan.Counters `json:"counters"`
+	From       string       `json:"from"`
+	To         string       `json:"to"`
+	DelayMS    float64      `json:"delay_ms"`
+	JitterMS   float64      `json:"jitter_ms"`
+	Unordered  bool         `json:"unordered"`
+	Reorder    float64      `json:"reorder"`
+	HoldBackMS float64      `json:"hold_back_ms"`
+	RateBit    int64        `json:"rate_bit"`
+	Loss       float64      `json:"loss"`
+	Duplicate  float64      `json:"duplicate"`
+	Corrupt    float64      `json:"corrupt"`
+	Queue      int64        `json:"queue_bytes"`
+	Cut        bool         `json:"cut"`
+	Counters   wan.Counters `json:"counters"`
 }
 
 // NewLinkStatus converts a link's state.
 func NewLinkStatus(l wan.LinkStatus) LinkStatus {
+	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	c := l.Conditions
 	return LinkStatus{
 		From: l.From, To: l.To,
-		DelayMS: float64(l.Conditions.Delay) / float64(time.Millisecond), RateBit: int64(l.Conditions.Rate),
-		Loss: l.Conditions.Loss, Queue: l.Conditions.QueueBytes(), Cut: l.Conditions.Cut,
+		DelayMS: ms(c.Delay), JitterMS: ms(c.Jitter), Unordered: c.Unordered, Reorder: c.Reorder, HoldBackMS: ms(c.HoldBack),
+		RateBit: int64(c.Rate), Loss: c.Loss, Duplicate: c.Duplicate, Corrupt: c.Corrupt, Queue: c.QueueBytes(), Cut: c.Cut,
 		Counters: l.Counters,
 	}
 }

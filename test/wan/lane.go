@@ -3,6 +3,7 @@ package wan
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,22 +15,23 @@ const maxPacket = 2048
 // packet is one IP packet, on its way from when it was read until it is written.
 type packet struct {
 	arrival time.Duration
+	number  uint64 // in the order in which the lane's were sent
 	size    int
 	data    [maxPacket]byte
 }
 
 // lane is one direction as it runs: the link's arithmetic, and what is on its way in order of
-// arrival (a link never reorders).
+// arrival.
 type lane struct {
 	link     *Link
 	counters Counters
 	flight   []*packet
 	head     int
+	latest   uint64 // highest number that was delivered
 }
 
 // read takes a burst of packets from the site with that index. The router is locked.
 func (r *Router) read(from int) error {
-	now := r.now()
 	for range burst {
 		pkt := r.take()
 		n, err := unix.Read(r.sites[from].Device, pkt.data[:])
@@ -49,8 +51,16 @@ func (r *Router) read(from int) error {
 			r.free = append(r.free, pkt)
 			continue
 		}
-		if !r.lanes[to][from].enqueue(now, pkt) {
+		lane := r.lanes[to][from]
+		p := lane.enqueue(r.now(), pkt) // not before it was sent, or it could arrive too early
+		if p.Fate != Carried {
 			r.free = append(r.free, pkt)
+		}
+		if p.Twice {
+			again := r.take()
+			*again = *pkt
+			lane.counters.Duplicated.add(again.size)
+			lane.fly(again)
 		}
 	}
 	return nil
@@ -78,13 +88,18 @@ func destination(b []byte) netip.Addr {
 }
 
 // enqueue sends a packet on its way, unless the link has another fate for it.
-func (l *lane) enqueue(now time.Duration, pkt *packet) bool {
+func (l *lane) enqueue(now time.Duration, pkt *packet) Passage {
 	l.counters.Sent.add(pkt.size)
-	arrival, fate := l.link.Enqueue(now, pkt.size)
-	switch fate {
+	p := l.link.Enqueue(now, pkt.size)
+	switch p.Fate {
 	case Carried:
-		pkt.arrival = arrival
-		l.flight = append(l.flight, pkt)
+		pkt.arrival, pkt.number = p.Arrival, l.counters.Sent.Packets
+		if p.Corrupt {
+			l.counters.Corrupted.add(pkt.size)
+			bit := int(p.Bit) % (8 * pkt.size)
+			pkt.data[bit/8] ^= 1 << (bit % 8)
+		}
+		l.fly(pkt)
 	case Lost:
 		l.counters.Lost.add(pkt.size)
 	case Overflow:
@@ -92,7 +107,16 @@ func (l *lane) enqueue(now time.Duration, pkt *packet) bool {
 	case Severed:
 		l.counters.Cut.add(pkt.size)
 	}
-	return fate == Carried
+	return p
+}
+
+// fly puts a packet behind all that arrive no later. Few overtake others, so it looks from the end.
+func (l *lane) fly(pkt *packet) {
+	at := len(l.flight)
+	for at > l.head && l.flight[at-1].arrival > pkt.arrival {
+		at--
+	}
+	l.flight = slices.Insert(l.flight, at, pkt)
 }
 
 // deliver writes the packets of a lane that are due to their site's device. It returns their number
@@ -110,6 +134,10 @@ func (r *Router) deliver(l *lane, device int, now time.Duration) (n int, wait ti
 			r.log.Debug("a packet was not taken", "error", err)
 		}
 		l.counters.Delivered.add(pkt.size)
+		if pkt.number < l.latest {
+			l.counters.Reordered.add(pkt.size)
+		}
+		l.latest = max(l.latest, pkt.number)
 		l.flight[l.head] = nil
 		l.head++
 		n++

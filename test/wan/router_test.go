@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"log/slog"
+	"math/bits"
 	"net"
 	"net/http"
 	"net/netip"
@@ -33,8 +34,8 @@ func send(t *testing.T, site *os.File, packet []byte) {
 	require.NoError(t, err)
 }
 
-// ipv4 is a packet from nobody to dst with a sequence number in its identification field.
-func ipv4(dst string, size, sequence int) []byte {
+// packetTo is an IPv4 packet from nobody to dst with a sequence number in its identification field.
+func packetTo(dst string, size, sequence int) []byte {
 	b := make([]byte, size)
 	b[0] = 0x45
 	binary.BigEndian.PutUint16(b[4:], uint16(sequence))
@@ -85,12 +86,12 @@ func TestRouterRoutesByDestination(t *testing.T) {
 	v6 := make([]byte, 60)
 	v6[0] = 0x60
 	copy(v6[24:], netip.MustParseAddr("fd00::3").AsSlice())
-	for _, garbage := range [][]byte{{0}, {0x45}, make([]byte, 100), ipv4("192.0.2.1", 20, 0), ipv4("10.77.1.9", 20, 0)} {
+	for _, garbage := range [][]byte{{0}, {0x45}, make([]byte, 100), packetTo("192.0.2.1", 20, 0), packetTo("10.77.1.9", 20, 0)} {
 		send(t, devices["a"], garbage)
 	}
-	send(t, devices["a"], ipv4("10.77.2.1", 100, 7))
+	send(t, devices["a"], packetTo("10.77.2.1", 100, 7))
 	send(t, devices["a"], v6)
-	require.Equal(t, ipv4("10.77.2.1", 100, 7), receive(t, devices["b"]))
+	require.Equal(t, packetTo("10.77.2.1", 100, 7), receive(t, devices["b"]))
 	require.Equal(t, v6, receive(t, devices["c"]))
 	require.Equal(t, Count{1, 100}, link(t, r.Links(), "a", "b").Counters.Delivered)
 	require.Equal(t, Count{1, 60}, link(t, r.Links(), "a", "c").Counters.Sent)
@@ -102,9 +103,9 @@ func TestRouterKeepsOrderAndTime(t *testing.T) {
 	const n = 1000 // 1000 bytes take 100 us: 100 ms in all
 	start := time.Now()
 	for i := range n {
-		send(t, devices["a"], ipv4("10.77.2.1", 1000, i))
+		send(t, devices["a"], packetTo("10.77.2.1", 1000, i))
 		if i%100 == 99 { // another sender to the same site
-			send(t, devices["c"], ipv4("10.77.2.2", 1000, i))
+			send(t, devices["c"], packetTo("10.77.2.2", 1000, i))
 		}
 	}
 	next := 0
@@ -121,20 +122,20 @@ func TestRouterKeepsOrderAndTime(t *testing.T) {
 
 func TestRouterCutsOneDirectionAndWhatIsOnItsWay(t *testing.T) {
 	r, devices := newTestRouter(t, Conditions{Delay: time.Minute})
-	send(t, devices["a"], ipv4("10.77.2.1", 100, 1))
-	send(t, devices["a"], ipv4("10.77.2.1", 100, 2))
-	send(t, devices["b"], ipv4("10.77.1.1", 100, 3))
+	send(t, devices["a"], packetTo("10.77.2.1", 100, 1))
+	send(t, devices["a"], packetTo("10.77.2.1", 100, 2))
+	send(t, devices["b"], packetTo("10.77.1.1", 100, 3))
 	require.Eventually(t, func() bool {
 		return link(t, r.Links(), "a", "b").Counters.Sent.Packets == 2 && link(t, r.Links(), "b", "a").Counters.Sent.Packets == 1
 	}, 5*time.Second, ms)
 	cut, none := true, time.Duration(0)
 	require.NoError(t, r.Change("a", "b", Change{Cut: &cut, Delay: &none}))
-	send(t, devices["a"], ipv4("10.77.2.1", 50, 4))
+	send(t, devices["a"], packetTo("10.77.2.1", 50, 4))
 	require.Eventually(t, func() bool { return link(t, r.Links(), "a", "b").Counters.Cut == Count{3, 250} }, 5*time.Second, ms)
 	require.EqualValues(t, 1, link(t, r.Links(), "b", "a").Counters.InFlight())
 	cut = false
 	require.NoError(t, r.Change("a", "b", Change{Cut: &cut}))
-	send(t, devices["a"], ipv4("10.77.2.1", 100, 5))
+	send(t, devices["a"], packetTo("10.77.2.1", 100, 5))
 	require.EqualValues(t, 5, receive(t, devices["b"])[5], "nothing of the time before comes late")
 }
 
@@ -177,9 +178,77 @@ func TestControl(t *testing.T) {
 func TestRouterOutlivesADeviceThatFails(t *testing.T) {
 	_, devices := newTestRouter(t, Conditions{})
 	require.NoError(t, devices["c"].Close())
-	send(t, devices["a"], ipv4("10.77.3.1", 100, 1)) // to nobody
+	send(t, devices["a"], packetTo("10.77.3.1", 100, 1)) // to nobody
 	for i := range 10 {
-		send(t, devices["a"], ipv4("10.77.2.1", 100, i))
+		send(t, devices["a"], packetTo("10.77.2.1", 100, i))
 		require.EqualValues(t, i, receive(t, devices["b"])[5])
 	}
+}
+
+// What arrives out of order, twice or damaged is what the counters say.
+func TestRouterCountsTrouble(t *testing.T) {
+	const n = 2000
+	r, devices := newTestRouter(t, Conditions{Delay: 5 * ms, Jitter: ms, Reorder: 0.05, HoldBack: 3 * ms, Duplicate: 0.05, Corrupt: 0.05, Loss: 0.05})
+	counters := func() Counters { return link(t, r.Links(), "a", "b").Counters }
+	type seen struct{ packets, reordered, corrupt, again uint64 }
+	numbered := func(number int) []byte {
+		b := packetTo("10.77.2.1", 100, number)
+		copy(b[98:], b[4:6])
+		return b
+	}
+	received := make(chan seen)
+	go func() {
+		var s seen
+		copies := map[uint16]bool{}
+		latest := uint16(0)
+		b := make([]byte, maxPacket)
+		for {
+			size, err := devices["b"].Read(b)
+			if err != nil || size == 21 {
+				received <- s
+				return
+			}
+			s.packets++
+			number := binary.BigEndian.Uint16(b[4:])
+			pristine := numbered(int(number))
+			wrong := 0
+			for i := range pristine {
+				wrong += bits.OnesCount8(pristine[i] ^ b[i])
+			}
+			if wrong > 0 {
+				s.corrupt++
+			}
+			if number != binary.BigEndian.Uint16(b[98:]) {
+				continue // its number is what was damaged
+			}
+			if number < latest {
+				s.reordered++
+			}
+			if copies[number] {
+				s.again++
+			}
+			latest, copies[number] = max(latest, number), true
+		}
+	}()
+	for i := range n {
+		send(t, devices["a"], numbered(i+1))
+		if i%100 == 99 {
+			require.Eventually(t, func() bool { return counters().Sent.Packets == uint64(i+1) }, 5*time.Second, 20*time.Microsecond)
+		}
+	}
+	require.Eventually(t, func() bool { return counters().InFlight() == 0 }, 5*time.Second, ms)
+	c := counters()
+	clean, none := Change{}, 0.0
+	clean.Loss, clean.Duplicate, clean.Corrupt, clean.Reorder = &none, &none, &none, &none
+	require.NoError(t, r.Change("a", "b", clean))
+	send(t, devices["a"], packetTo("10.77.2.1", 21, 0))
+	s := <-received
+	require.Equal(t, n+c.Duplicated.Packets-c.Lost.Packets, c.Delivered.Packets)
+	require.Equal(t, c.Delivered.Packets, s.packets)
+	for name, count := range map[string]uint64{"lost": c.Lost.Packets, "duplicated": c.Duplicated.Packets, "corrupted": c.Corrupted.Packets, "reordered": c.Reordered.Packets} {
+		require.InDelta(t, 0.05*n, count, 50, name)
+	}
+	require.InDelta(t, c.Reordered.Packets, s.reordered, 10, "but for damaged numbers")
+	require.InDelta(t, c.Duplicated.Packets, s.again, 10, "but for damaged numbers")
+	require.GreaterOrEqual(t, s.corrupt, c.Corrupted.Packets, "a copy of a damaged packet is damaged too")
 }

@@ -1,7 +1,8 @@
 // Package wan emulates a wide area network between sites on one machine: it routes IP packets
-// between TUN devices and gives every directed pair of sites a delay, a loss, a rate with a bounded
-// queue, and a switch to cut it, all of which may change while it runs. It needs nothing of the
-// kernel but TUN, and whatever it made is gone when its process ends.
+// between TUN devices and gives every directed pair of sites a delay with jitter, a rate with a bounded
+// queue, packets that are lost, held back, doubled and damaged, and a switch to cut it, all of which
+// may change while it runs. It needs nothing of the kernel but TUN, and whatever it made is gone when
+// its process ends.
 package wan
 
 import (
@@ -65,83 +66,6 @@ func (r Rate) transmission(size int64) time.Duration {
 	return time.Duration(math.Ceil(float64(size) * 8e9 / float64(r)))
 }
 
-// Conditions are what one directed link does to packets. The zero value is a perfect wire.
-type Conditions struct {
-	Delay time.Duration `json:"delay_ns"`    // one way, after transmission
-	Loss  float64       `json:"loss"`        // probability that a packet is lost, 0 to 1
-	Rate  Rate          `json:"rate_bit"`    // bits a second, 0 = unlimited
-	Queue int64         `json:"queue_bytes"` // most bytes that wait for transmission; 0 = one bandwidth-delay product
-	Cut   bool          `json:"cut"`         // nothing arrives, not even what is on its way
-}
-
-// ParseConditions reads "RATE/RTT", such as "200mbit/50ms": each direction gets the rate and half
-// of the round-trip time.
-func ParseConditions(s string) (Conditions, error) {
-	rate, rtt, ok := strings.Cut(s, "/")
-	if !ok {
-		return Conditions{}, fmt.Errorf("WAN %q: want RATE/RTT, for example 200mbit/50ms", s)
-	}
-	r, err := ParseRate(rate)
-	if err != nil {
-		return Conditions{}, fmt.Errorf("WAN %q: %w", s, err)
-	}
-	d, err := time.ParseDuration(rtt)
-	if err != nil {
-		return Conditions{}, fmt.Errorf("WAN %q: round-trip time: %w", s, err)
-	}
-	c := Conditions{Rate: r, Delay: d / 2}
-	return c, c.Validate()
-}
-
-// Validate reports what is out of range.
-func (c Conditions) Validate() error {
-	switch {
-	case c.Delay < 0 || c.Delay > time.Minute:
-		return fmt.Errorf("delay %v: want 0 to 1m", c.Delay)
-	case !(c.Loss >= 0 && c.Loss <= 1):
-		return fmt.Errorf("loss %v: want a probability from 0 to 1", c.Loss)
-	case c.Rate < 0:
-		return fmt.Errorf("rate %d bit/s: want 0 (unlimited) or more", c.Rate)
-	case c.Queue < 0:
-		return fmt.Errorf("queue of %d bytes: want 0 (one bandwidth-delay product) or more", c.Queue)
-	}
-	return nil
-}
-
-// QueueBytes is the effective bound of the queue: Queue if set, else one bandwidth-delay product of
-// a round trip, at least 64 KiB. A link of unlimited rate has no queue.
-func (c Conditions) QueueBytes() int64 {
-	if c.Queue > 0 || c.Rate == 0 {
-		return c.Queue
-	}
-	return max(minQueue, int64(float64(c.Rate)/8*(2*c.Delay).Seconds()))
-}
-
-// Change alters some conditions of a link and leaves the others: nil means unchanged.
-type Change struct {
-	Delay *time.Duration `json:"delay_ns,omitempty"`
-	Loss  *float64       `json:"loss,omitempty"`
-	Rate  *Rate          `json:"rate_bit,omitempty"`
-	Queue *int64         `json:"queue_bytes,omitempty"`
-	Cut   *bool          `json:"cut,omitempty"`
-}
-
-// Apply returns c with the change made.
-func (ch Change) Apply(c Conditions) Conditions {
-	set(&c.Delay, ch.Delay)
-	set(&c.Loss, ch.Loss)
-	set(&c.Rate, ch.Rate)
-	set(&c.Queue, ch.Queue)
-	set(&c.Cut, ch.Cut)
-	return c
-}
-
-func set[T any](field *T, value *T) {
-	if value != nil {
-		*field = *value
-	}
-}
-
 // Count is a number of packets and their IP bytes.
 type Count struct {
 	Packets uint64 `json:"packets"`
@@ -153,19 +77,21 @@ func (c *Count) add(size int) {
 	c.Bytes += uint64(size)
 }
 
-// Counters tell what became of the packets of one directed link. Those in Sent that are in no other
-// counter are on their way.
+// Counters tell what became of the packets of one directed link.
 type Counters struct {
-	Sent      Count `json:"sent"`
-	Delivered Count `json:"delivered"`
-	Lost      Count `json:"lost"`     // by the random loss
-	Overflow  Count `json:"overflow"` // the queue was full
-	Cut       Count `json:"cut"`      // the link was cut
+	Sent       Count `json:"sent"`
+	Duplicated Count `json:"duplicated"` // sent once more by the link
+	Delivered  Count `json:"delivered"`
+	Lost       Count `json:"lost"`      // by the random loss
+	Overflow   Count `json:"overflow"`  // the queue was full
+	Cut        Count `json:"cut"`       // the link was cut
+	Reordered  Count `json:"reordered"` // of those delivered: after one that was sent later (RFC 4737, section 3.3)
+	Corrupted  Count `json:"corrupted"` // sent on with a wrong bit
 }
 
 // InFlight is the number of packets that wait or are on the wire.
 func (c Counters) InFlight() uint64 {
-	return c.Sent.Packets - c.Delivered.Packets - c.Lost.Packets - c.Overflow.Packets - c.Cut.Packets
+	return c.Sent.Packets + c.Duplicated.Packets - c.Delivered.Packets - c.Lost.Packets - c.Overflow.Packets - c.Cut.Packets
 }
 
 // LinkStatus is the state of one directed link.
