@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
 
 	"github.com/drover-mesh/drover/agent/api"
 	"github.com/drover-mesh/drover/agent/pod"
@@ -129,6 +128,8 @@ func (b *backend) describe(p state.Pod) api.Pod {
 		out.Phase = api.PodTerminating
 	case p.Migration != "":
 		out.Phase = api.PodMigrating
+	case p.Stopped:
+		out.Phase = api.PodStopped
 	case errors.Is(err, pod.ErrNotFound) && b.pods.isBusy(p.UID):
 		out.Phase = api.PodPending
 	case err != nil || broken != nil:
@@ -173,22 +174,6 @@ func podPhase(m *pod.Manifest, s pod.Status) (api.PodPhase, string) {
 		return api.PodRunning, reason
 	}
 	return api.PodPending, reason
-}
-
-// PodLogs implements [api.Pods].
-func (b *backend) PodLogs(ctx context.Context, name string, follow bool, w io.Writer) error {
-	p, err := b.pod(ctx, name)
-	if err != nil {
-		return err
-	}
-	container := ""
-	for _, c := range p.Containers { // the first that isn't an init container
-		if !c.Init {
-			container = c.Name
-			break
-		}
-	}
-	return b.pods.runtime.Logs(ctx, p.UID, container, follow, w)
 }
 
 // RemovePod implements [api.Pods].

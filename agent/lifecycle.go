@@ -137,11 +137,11 @@ func (p *pods) advance(ctx context.Context, s state.Pod, m *pod.Manifest) (pod.S
 func (p *pods) keepRunning(ctx context.Context, arriving func(uid string) bool) {
 	for wait(ctx, lookEvery) {
 		for _, s := range p.ledger.View().Pods() {
-			if _, ok := p.owned(s); !ok || s.Deleting || arriving(s.UID) || p.settled(s) || !p.take(s.UID) {
+			if _, ok := p.owned(s); !ok || s.Deleting || s.Stopped || arriving(s.UID) || p.settled(s) || !p.take(s.UID) {
 				continue
 			}
 			// It may have been moved or removed since the look.
-			if now, ok := p.owned(s); ok && now.Epoch == s.Epoch && !now.Deleting {
+			if now, ok := p.owned(s); ok && now.Epoch == s.Epoch && !now.Deleting && !now.Stopped {
 				if err := p.goOn(ctx, now); err != nil && ctx.Err() == nil {
 					p.log.Error("going on with a pod", "pod", s.Name, "err", err)
 				}

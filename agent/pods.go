@@ -144,20 +144,13 @@ func (p *pods) erase(ctx context.Context, s state.Pod) error {
 // remove stops a pod of this node and removes it.
 func (p *pods) remove(ctx context.Context, s state.Pod) error {
 	what := "removing pod " + s.Name
-	if !p.take(s.UID) {
-		return api.Errorf(api.FailedPrecondition, what, "it is being started, moved or removed").WithCure("try again when that has ended")
-	}
-	defer p.give(s.UID)
-	// It may have left before it was claimed; its new owner has to remove it then.
-	if _, ok := p.owned(s); !ok {
-		return api.Errorf(api.Unavailable, what, "it has just been moved or removed").WithCure("try again")
-	}
-	r, err := p.ask(ctx, what, state.MarkDeleting{Name: s.Name, UID: s.UID})
+	s, err := p.hold(what, s)
 	if err != nil {
 		return err
 	}
-	if !r.OK {
-		return api.Errorf(api.FailedPrecondition, what, "%s", r.Reason)
+	defer p.give(s.UID)
+	if err := p.agree(ctx, what, state.MarkDeleting{Name: s.Name, UID: s.UID}); err != nil {
+		return err
 	}
 	if err := p.runtime.Stop(ctx, s.UID, -1); err != nil && !errors.Is(err, pod.ErrNotFound) {
 		return err
@@ -213,7 +206,7 @@ func (p *pods) recoverOne(ctx context.Context, s state.Pod) error {
 	if s.Deleting {
 		return p.erase(ctx, s)
 	}
-	if p.runtime.Ready(s.UID) {
+	if s.Stopped || p.runtime.Ready(s.UID) {
 		return nil
 	}
 	status, err := p.runtime.Status(s.UID)

@@ -81,6 +81,8 @@ func (e envelope) command() (Command, error) {
 		return strict[MarkDeleting](e.Body)
 	case KindDeleteVolume:
 		return strict[DeleteVolume](e.Body)
+	case KindStopPod:
+		return strict[StopPod](e.Body)
 	case KindDeletePod:
 		return strict[DeletePod](e.Body)
 	case KindReserve:

@@ -27,6 +27,7 @@ func everyCommand() []Command {
 		SetMesh{netip.MustParsePrefix("10.88.0.0/16")},
 		CreatePod{"redis", "u-1", json.RawMessage(`{"kind":"Pod","a":"<&>"}`), testContainers, Needs{CPU: 500, Selector: map[string]string{"disk": "ssd"}}, "ams", time.Unix(1, 5).UTC()},
 		MarkDeleting{"redis", "u-1"},
+		StopPod{"redis", "u-1", true},
 		DeletePod{"redis", "u-1"},
 		DeleteVolume{"data", "ams"},
 		Reserve{"m-1", "redis", "ams", "fra"},

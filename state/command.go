@@ -26,6 +26,7 @@ const (
 	KindRevokeToken  Kind = "RevokeToken"
 	KindCreatePod    Kind = "CreatePod"
 	KindMarkDeleting Kind = "MarkDeleting"
+	KindStopPod      Kind = "StopPod"
 	KindDeletePod    Kind = "DeletePod"
 	KindDeleteVolume Kind = "DeleteVolume"
 	KindReserve      Kind = "Reserve"

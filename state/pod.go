@@ -28,8 +28,10 @@ type Pod struct {
 	// DrainedFrom is the node that it left because that was cordoned, "" if none.
 	DrainedFrom string `json:"drainedFrom,omitempty"`
 	// Deleting says that the pod shall be removed; its owner does that, then proposes DeletePod.
-	Deleting bool      `json:"deleting,omitempty"`
-	Created  time.Time `json:"created"`
+	Deleting bool `json:"deleting,omitempty"`
+	// Stopped says that none of its containers shall run until it is started again.
+	Stopped bool      `json:"stopped,omitempty"`
+	Created time.Time `json:"created"`
 }
 
 // A CreatePod places a new pod on a node, at epoch 1, and gives it the lowest free address of the pod

@@ -29,6 +29,8 @@ func (c Reserve) apply(m *Machine) Result {
 		return m.lost(pod.Name, pod.Migration, "pod %s is moving already: %s", pod.Name, m.t.migrations[pod.Migration])
 	case pod.Deleting:
 		return m.lost(pod.Name, "", "pod %s is being removed", pod.Name)
+	case pod.Stopped:
+		return m.lost(pod.Name, "", "pod %s is stopped: start it first", pod.Name)
 	case pod.Node != c.Source:
 		return m.lost(pod.Name, "", "pod %s is at %s, not at %s", pod.Name, pod.Node, c.Source)
 	case c.Target == c.Source:

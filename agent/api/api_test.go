@@ -88,9 +88,8 @@ func TestGetAsksTheOwner(t *testing.T) {
 
 func TestRequestsGoToTheOwner(t *testing.T) {
 	m := newMesh(t)
-	m.fra.OnLogs = func(_ context.Context, _ bool, w io.Writer) error {
-		_, err := w.Write(bytes.Repeat([]byte("x"), 1<<20))
-		return err
+	m.fra.OnLogs = func(_ context.Context, _ api.LogOptions, w api.LogWriter) error {
+		return w.Lines(bytes.Repeat([]byte("x"), 1<<20), apitest.Created)
 	}
 	m.fra.OnRun = func(manifest []byte, node string) (api.Pod, error) {
 		return api.Pod{Name: string(manifest), Node: node, Manifest: []byte("{}")}, nil
@@ -98,7 +97,7 @@ func TestRequestsGoToTheOwner(t *testing.T) {
 	require.NoError(t, m.client.RemovePod(t.Context(), "redis"))
 	require.NoError(t, m.client.RemovePod(t.Context(), "web"))
 	var logs bytes.Buffer
-	require.NoError(t, m.client.PodLogs(t.Context(), "redis", false, &logs))
+	require.NoError(t, m.client.PodLogs(t.Context(), "redis", api.LogOptions{}, api.LinesTo{W: &logs}))
 	assert.Equal(t, 1<<20, logs.Len())
 	pod, err := m.client.RunPod(t.Context(), []byte("new"), "fra")
 	require.NoError(t, err)

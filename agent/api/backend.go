@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"io"
+	"time"
 )
 
 // Backend answers the requests that the handler doesn't forward to another node. Its methods may be called concurrently.
@@ -22,6 +23,8 @@ type API interface {
 	Mesh
 	Nodes
 	Migrations
+	Containers
+	Volumes
 	Enrolment
 }
 
@@ -35,10 +38,32 @@ type Pods interface {
 	ListPods(ctx context.Context, local bool) ([]Pod, error)
 	// GetPod returns a pod with its manifest; of one that another node owns, what the committed state says.
 	GetPod(ctx context.Context, name string) (Pod, error)
-	// PodLogs copies what the pod has written to w; with follow it goes on until the pod is gone or ctx ends.
-	PodLogs(ctx context.Context, name string, follow bool, w io.Writer) error
+	// PodLogs writes the lines that a container has written, oldest first. With Follow it goes on; a client's until the pod
+	// is gone or has ended or ctx ends, a backend's at most until the pod leaves its node.
+	PodLogs(ctx context.Context, name string, o LogOptions, w LogWriter) error
+	// StopPod ends the pod's processes, after grace (below 0: the manifest's) by force, and keeps everything else.
+	StopPod(ctx context.Context, name string, grace time.Duration) error
+	// StartPod starts a stopped pod from its beginning, with the files that it had.
+	StartPod(ctx context.Context, name string) error
 	// RemovePod stops a pod and removes it with everything it wrote. It returns when it is gone.
 	RemovePod(ctx context.Context, name string) error
+}
+
+// Containers reaches into the containers of running pods. A Backend is asked for pods of its own node only.
+type Containers interface {
+	// Exec runs a command and returns its exit code, 128 + n after signal n. When ctx ends the command is ended.
+	Exec(ctx context.Context, e Exec) (code int, err error)
+	// CopyFrom writes a tar of a file or directory; its entries' names begin with the base name of the path.
+	CopyFrom(ctx context.Context, at Path, tar io.Writer) error
+	// CopyTo unpacks a tar in a directory.
+	CopyTo(ctx context.Context, at Path, tar io.Reader) error
+}
+
+// Volumes shows and removes named volumes. A Backend is asked to remove only those that lie on its node.
+type Volumes interface {
+	ListVolumes(ctx context.Context) ([]Volume, error)
+	// RemoveVolume deletes a volume that no pod uses, with its files.
+	RemoveVolume(ctx context.Context, name string) error
 }
 
 // Mesh shows the mesh as the asked node sees it.

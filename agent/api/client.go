@@ -3,11 +3,11 @@ package api
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"os"
 	"syscall"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -24,6 +24,8 @@ type Client struct {
 	mesh       droverv1connect.MeshClient
 	nodes      droverv1connect.NodesClient
 	migrations droverv1connect.MigrationsClient
+	containers droverv1connect.ContainersClient
+	volumes    droverv1connect.VolumesClient
 	enrolment  droverv1connect.EnrolmentClient
 }
 
@@ -59,6 +61,8 @@ func newClient(client *http.Client, url string, t target, options ...connect.Cli
 		mesh:       droverv1connect.NewMeshClient(client, url, options...),
 		nodes:      droverv1connect.NewNodesClient(client, url, options...),
 		migrations: droverv1connect.NewMigrationsClient(client, url, options...),
+		containers: droverv1connect.NewContainersClient(client, url, options...),
+		volumes:    droverv1connect.NewVolumesClient(client, url, options...),
 		enrolment:  droverv1connect.NewEnrolmentClient(client, url, options...),
 	}
 }
@@ -84,19 +88,20 @@ func (c *Client) GetPod(ctx context.Context, name string) (Pod, error) {
 	return podFromProto(resp.GetPod()), c.wrap(err)
 }
 
-// PodLogs copies a pod's output to w.
-func (c *Client) PodLogs(ctx context.Context, name string, follow bool, w io.Writer) error {
-	stream, err := c.pods.Logs(ctx, &droverv1.LogsRequest{Name: name, Follow: follow})
-	if err != nil {
-		return c.wrap(err)
+// StopPod ends a pod's processes and keeps everything else.
+func (c *Client) StopPod(ctx context.Context, name string, grace time.Duration) error {
+	seconds := int32(-1)
+	if grace >= 0 {
+		seconds = int32((grace + time.Second - 1) / time.Second)
 	}
-	defer func() { _ = stream.Close() }() // its error would only repeat the first
-	for stream.Receive() {
-		if _, err := w.Write(stream.Msg().GetData()); err != nil {
-			return AsError(err)
-		}
-	}
-	return c.wrap(stream.Err())
+	_, err := c.pods.Stop(ctx, &droverv1.StopPodRequest{Name: name, GraceSeconds: seconds})
+	return c.wrap(err)
+}
+
+// StartPod starts a stopped pod.
+func (c *Client) StartPod(ctx context.Context, name string) error {
+	_, err := c.pods.Start(ctx, &droverv1.StartPodRequest{Name: name})
+	return c.wrap(err)
 }
 
 // RemovePod stops and removes a pod.

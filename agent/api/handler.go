@@ -44,6 +44,8 @@ func NewHandler(backend Backend, config HandlerConfig) http.Handler {
 	mux.Handle(droverv1connect.NewMeshHandler(meshHandler{h}, options...))
 	mux.Handle(droverv1connect.NewNodesHandler(nodesHandler{h}, options...))
 	mux.Handle(droverv1connect.NewMigrationsHandler(migrationsHandler{h}, options...))
+	mux.Handle(droverv1connect.NewContainersHandler(containersHandler{h}, options...))
+	mux.Handle(droverv1connect.NewVolumesHandler(volumesHandler{h}, options...))
 	mux.Handle(droverv1connect.NewEnrolmentHandler(enrolmentHandler{h}, options...))
 	return mux
 }

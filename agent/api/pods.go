@@ -4,8 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
-
-	"connectrpc.com/connect"
+	"time"
 
 	droverv1 "github.com/drover-mesh/drover/agent/api/v1"
 )
@@ -88,12 +87,26 @@ func (h podsHandler) Get(ctx context.Context, req *droverv1.GetPodRequest) (*dro
 	return &droverv1.GetPodResponse{Pod: podToProto(pod)}, nil
 }
 
-func (h podsHandler) Logs(ctx context.Context, req *droverv1.LogsRequest, stream *connect.ServerStream[droverv1.LogsResponse]) error {
+func (h podsHandler) Stop(ctx context.Context, req *droverv1.StopPodRequest) (*droverv1.StopPodResponse, error) {
 	at, err := h.atOwner(ctx, req.GetName())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return at.PodLogs(ctx, req.GetName(), req.GetFollow(), logWriter{stream})
+	if err := at.StopPod(ctx, req.GetName(), time.Duration(req.GetGraceSeconds())*time.Second); err != nil {
+		return nil, err
+	}
+	return &droverv1.StopPodResponse{}, nil
+}
+
+func (h podsHandler) Start(ctx context.Context, req *droverv1.StartPodRequest) (*droverv1.StartPodResponse, error) {
+	at, err := h.atOwner(ctx, req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	if err := at.StartPod(ctx, req.GetName()); err != nil {
+		return nil, err
+	}
+	return &droverv1.StartPodResponse{}, nil
 }
 
 func (h podsHandler) Remove(ctx context.Context, req *droverv1.RemovePodRequest) (*droverv1.RemovePodResponse, error) {
@@ -105,21 +118,4 @@ func (h podsHandler) Remove(ctx context.Context, req *droverv1.RemovePodRequest)
 		return nil, err
 	}
 	return &droverv1.RemovePodResponse{}, nil
-}
-
-// logWriter sends what is written to it, in chunks that fit a message.
-type logWriter struct {
-	stream *connect.ServerStream[droverv1.LogsResponse]
-}
-
-func (w logWriter) Write(p []byte) (int, error) {
-	n := 0
-	for n < len(p) {
-		part := p[n:min(n+chunkSize, len(p))]
-		if err := w.stream.Send(&droverv1.LogsResponse{Data: part}); err != nil {
-			return n, err
-		}
-		n += len(part)
-	}
-	return n, nil
 }

@@ -42,6 +42,7 @@ const (
 	PodTerminating PodPhase = "Terminating"
 	PodSucceeded   PodPhase = "Succeeded"
 	PodFailed      PodPhase = "Failed"
+	PodStopped     PodPhase = "Stopped"
 	PodUnknown     PodPhase = "Unknown"
 )
 

@@ -59,7 +59,7 @@ func (r *Runtime) monitor(ctx context.Context, s Spec, container string) error {
 			if pid, _ := readPid(p.pid()); pid > 0 { // the container has ended already
 				return nil
 			}
-			return errors.New(runcError(p))
+			return errors.New(complaint(p.runcLog()))
 		}
 		select {
 		case <-ctx.Done():
@@ -69,9 +69,9 @@ func (r *Runtime) monitor(ctx context.Context, s Spec, container string) error {
 	}
 }
 
-// runcError is the last thing that runc complained of.
-func runcError(p containerPaths) string {
-	data, err := os.ReadFile(p.runcLog())
+// complaint is the last thing that runc complained of in that log.
+func complaint(log string) string {
+	data, err := os.ReadFile(log)
 	if err != nil {
 		return "runc failed and left no log"
 	}
@@ -83,7 +83,7 @@ func runcError(p containerPaths) string {
 		}
 	}
 	if reason == "" {
-		return "runc failed without a reason; its log is " + p.runcLog()
+		return "runc failed without a reason; its log is " + log
 	}
 	return reason
 }

@@ -97,7 +97,7 @@ func shell(t *testing.T, format string, args ...any) string {
 func ended(t *testing.T, r *Runtime) (log string, s ContainerStatus) {
 	t.Helper()
 	var out bytes.Buffer
-	require.NoError(t, r.Logs(limited(t), uid, main, true, &out))
+	require.NoError(t, r.Logs(limited(t), uid, main, LogOptions{Follow: true}, to(&out)))
 	status, err := r.Status(uid)
 	require.NoError(t, err)
 	require.Equal(t, Exited, status.Phase)
@@ -109,7 +109,7 @@ func logged(t *testing.T, r *Runtime, text string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		var out bytes.Buffer
-		require.NoError(t, r.Logs(limited(t), uid, main, false, &out))
+		require.NoError(t, r.Logs(limited(t), uid, main, LogOptions{Follow: false}, to(&out)))
 		return strings.Contains(out.String(), text)
 	}, 10*time.Second, 2*time.Millisecond, text)
 }
@@ -225,7 +225,7 @@ func TestPodOutlivesItsAgent(t *testing.T) {
 	require.Equal(t, Running, all[0].Phase)
 	require.Equal(t, "tester", all[0].Name)
 	var before bytes.Buffer
-	require.NoError(t, r.Logs(limited(t), uid, main, false, &before))
+	require.NoError(t, r.Logs(limited(t), uid, main, LogOptions{Follow: false}, to(&before)))
 	ticks := strings.Count(before.String(), "tick")
 	logged(t, r, fmt.Sprintf("tick %d\n", ticks+10))
 	for _, pid := range []int{monitorPid(t, r), all[0].Containers[0].Pid} {
@@ -307,4 +307,9 @@ func monitorPid(t *testing.T, r *Runtime) int {
 	pid, err := readPid(r.container(uid, main).conmonPid())
 	require.NoError(t, err)
 	return pid
+}
+
+// to collects the lines of a log.
+func to(out *bytes.Buffer) func([]byte, time.Time) error {
+	return func(lines []byte, _ time.Time) error { out.Write(lines); return nil }
 }

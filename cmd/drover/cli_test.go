@@ -125,9 +125,8 @@ func fake() *apitest.Backend {
 			}
 			return redis, nil
 		},
-		OnLogs: func(_ context.Context, follow bool, w io.Writer) error {
-			_, err := fmt.Fprintf(w, "hello\nfollow %v\nno end", follow)
-			return err
+		OnLogs: func(_ context.Context, o api.LogOptions, w api.LogWriter) error {
+			return w.Lines(fmt.Appendf(nil, "hello\nfollow %v\nno end", o.Follow), apitest.Created)
 		},
 		OnMigrate: aMove,
 		OnCancel: func(name string) (api.Migration, error) {
@@ -168,7 +167,7 @@ func TestOutput(t *testing.T) {
 		"pod-ls":           {"pod", "ls"},
 		"pod-get":          {"pod", "get", "redis"},
 		"pod-get-failed":   {"pod", "get", "job"},
-		"pod-logs":         {"pod", "logs", "redis", "-f"},
+		"pod-logs":         {"pod", "logs", "job", "-f"},
 		"pod-rm":           {"pod", "rm", "redis"},
 		"image-load":       {"image", "load", "redis:7", tar},
 		"image-ls":         {"image", "ls"},

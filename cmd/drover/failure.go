@@ -45,6 +45,9 @@ func exitCode(err error) int {
 	if errors.Is(err, errInterrupted) {
 		return exitInterrupted
 	}
+	if code, ok := errors.AsType[commandEnded](err); ok {
+		return int(code)
+	}
 	e, ok := errors.AsType[*api.Error](err)
 	if !ok {
 		return exitFailure
@@ -67,7 +70,7 @@ func exitCode(err error) int {
 
 // report tells a failure on stderr: "drover: what: why", the wrong fields and the cure below it; or the same as JSON.
 func (c *cli) report(err error) {
-	if errors.Is(err, errInterrupted) {
+	if _, told := errors.AsType[commandEnded](err); told || errors.Is(err, errInterrupted) {
 		return
 	}
 	e := describe(err)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,8 +18,9 @@ import (
 const maxManifest = 1 << 20
 
 func (c *cli) podCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "pod", Short: "Run, show and remove pods"}
-	cmd.AddCommand(c.podRun(), c.podList(), c.podGet(), c.podLogs(), c.podRemove(), c.podExplain())
+	cmd := &cobra.Command{Use: "pod", Short: "Run, show, enter, stop and remove pods"}
+	cmd.AddCommand(c.podRun(), c.podList(), c.podGet(), c.podDescribe(), c.podLogs(), c.podExec(), c.podCopy(),
+		c.podStop(), c.podStart(), c.podRemove(), c.podExplain())
 	return cmd
 }
 
@@ -190,60 +190,6 @@ func (c *cli) describePod(w io.Writer, p api.Pod) error {
 		rows = append(rows, []string{name, one.State, code, fmt.Sprint(one.Restarts), pid, one.Image})
 	}
 	return table(w, []string{"CONTAINER", "STATE", "EXIT CODE", "RESTARTS", "PID", "IMAGE"}, rows)
-}
-
-func (c *cli) podLogs() *cobra.Command {
-	var follow bool
-	cmd := &cobra.Command{
-		Use:   "logs POD",
-		Short: "Show what a pod has written; with -o json one object a line",
-		Args:  cobra.ExactArgs(1),
-		RunE: c.query(func(ctx context.Context, client *api.Client, args []string) error {
-			if !c.json() {
-				return client.PodLogs(ctx, args[0], follow, c.out)
-			}
-			lines := &lineObjects{out: c.out}
-			err := client.PodLogs(ctx, args[0], follow, lines)
-			return errors.Join(err, lines.flush())
-		}),
-	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the pod is gone")
-	return cmd
-}
-
-// lineObjects writes each line that is written to it as {"line":"..."}.
-type lineObjects struct {
-	out  io.Writer
-	rest []byte
-}
-
-// Write writes the lines that are whole.
-func (l *lineObjects) Write(p []byte) (int, error) {
-	l.rest = append(l.rest, p...)
-	for {
-		line, rest, whole := strings.Cut(string(l.rest), "\n")
-		if !whole {
-			return len(p), nil
-		}
-		l.rest = []byte(rest)
-		if err := l.put(line); err != nil {
-			return 0, err
-		}
-	}
-}
-
-// flush writes a last line that has no end.
-func (l *lineObjects) flush() error {
-	if len(l.rest) == 0 {
-		return nil
-	}
-	return l.put(string(l.rest))
-}
-
-func (l *lineObjects) put(line string) error {
-	return json.NewEncoder(l.out).Encode(struct {
-		Line string `json:"line"`
-	}{line})
 }
 
 func (c *cli) podRemove() *cobra.Command {

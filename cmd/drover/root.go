@@ -61,14 +61,14 @@ their files and their open TCP connections.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage or input; 3 not found; 4 an agent, node or the quorum can't be
 reached; 5 undone: a move failed or was cancelled, and the pod runs where it ran; 6 refused as things
-stand; 130 interrupted.`,
+stand; 130 interrupted. drover pod exec ends with the code of its command.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&c.socket, "socket", cmp.Or(os.Getenv("DROVER_SOCKET"), defaultSocket), "`path` of the agent's socket; default also from DROVER_SOCKET")
 	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "`format` of the output: table, wide or json")
 	root.AddCommand(
-		c.podCommand(), c.migrateCommand(), c.migrationCommand(), c.imageCommand(), c.nodeCommand(), c.statusCommand(), c.meshCommand(),
+		c.podCommand(), c.migrateCommand(), c.migrationCommand(), c.imageCommand(), c.volumeCommand(), c.nodeCommand(), c.statusCommand(), c.meshCommand(),
 		c.versionCommand(), c.agentCommand(), newDoctorCommand(), newLabCommand(), newManCommand(),
 	)
 	c.noteRuns(root)

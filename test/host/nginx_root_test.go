@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/drover-mesh/drover/agent/api"
 	"github.com/drover-mesh/drover/test/lab"
 	"github.com/drover-mesh/drover/test/workload"
 )
@@ -26,7 +27,7 @@ func TestDownloadSurvivesTheMoveOfItsServer(t *testing.T) {
 	var sum string
 	eventually(t, "nginx has told its file's checksum", func() error {
 		var log bytes.Buffer
-		if err := m.clients["ams"].PodLogs(t.Context(), "nginx", false, &log); err != nil {
+		if err := m.clients["ams"].PodLogs(t.Context(), "nginx", api.LogOptions{}, api.LinesTo{W: &log}); err != nil {
 			return err
 		}
 		fields := strings.Fields(log.String())

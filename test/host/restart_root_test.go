@@ -79,7 +79,7 @@ func (m *mesh) requireNewTicks(t *testing.T) {
 	var log bytes.Buffer
 	eventually(t, "another agent's client has noticed the restart", func() error {
 		log.Reset()
-		return m.clients["ams"].PodLogs(t.Context(), "ticking", false, &log)
+		return m.clients["ams"].PodLogs(t.Context(), "ticking", api.LogOptions{}, api.LinesTo{W: &log})
 	})
 	require.True(t, strings.HasPrefix(log.String(), "tick 1\ntick 2\n"), "%.100s", log.String())
 	known := strings.Count(log.String(), "\n")
@@ -87,7 +87,9 @@ func (m *mesh) requireNewTicks(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	r, w := io.Pipe()
-	go func() { _ = w.CloseWithError(m.clients["ams"].PodLogs(ctx, "ticking", true, w)) }()
+	go func() {
+		_ = w.CloseWithError(m.clients["ams"].PodLogs(ctx, "ticking", api.LogOptions{Follow: true}, api.LinesTo{W: w}))
+	}()
 	lines := bufio.NewScanner(r)
 	for range known + 3 {
 		require.True(t, lines.Scan(), "%v", lines.Err())

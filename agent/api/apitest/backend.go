@@ -4,6 +4,7 @@ package apitest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -22,6 +23,7 @@ type Backend struct {
 	Nodes      []api.Node
 	Images     []api.Image
 	Migrations []api.Migration
+	Volumes    []api.Volume
 	Tokens     []api.Token
 	Status     api.Status
 	Err        error // if set, every method fails with it
@@ -29,7 +31,9 @@ type Backend struct {
 	NodeDetails []api.NodeDetails
 
 	OnRun     func(manifest []byte, node string) (api.Pod, error)
-	OnLogs    func(ctx context.Context, follow bool, w io.Writer) error
+	OnLogs    func(ctx context.Context, o api.LogOptions, w api.LogWriter) error
+	OnExec    func(ctx context.Context, e api.Exec) (int, error)
+	Files     map[string][]byte // tars by path: what CopyFrom gives and CopyTo has got
 	OnMigrate func(ctx context.Context, pod, to string, progress api.Progress) (api.Report, error)
 	OnCancel  func(name string) (api.Migration, error)
 
@@ -96,11 +100,50 @@ func (b *Backend) GetPod(_ context.Context, name string) (api.Pod, error) {
 }
 
 // PodLogs answers by OnLogs.
-func (b *Backend) PodLogs(ctx context.Context, name string, follow bool, w io.Writer) error {
+func (b *Backend) PodLogs(ctx context.Context, name string, o api.LogOptions, w api.LogWriter) error {
 	if err := b.call("logs " + name); err != nil {
 		return err
 	}
-	return b.OnLogs(ctx, follow, w)
+	return b.OnLogs(ctx, o, w)
+}
+
+// StopPod only notes the call.
+func (b *Backend) StopPod(_ context.Context, name string, grace time.Duration) error {
+	return b.call(fmt.Sprintf("stop %s %s", name, grace))
+}
+
+// StartPod only notes the call.
+func (b *Backend) StartPod(_ context.Context, name string) error { return b.call("start " + name) }
+
+// Exec answers by OnExec.
+func (b *Backend) Exec(ctx context.Context, e api.Exec) (int, error) {
+	if err := b.call("exec " + e.Pod + " " + e.Container); err != nil {
+		return 0, err
+	}
+	return b.OnExec(ctx, e)
+}
+
+// CopyFrom answers from Files.
+func (b *Backend) CopyFrom(_ context.Context, at api.Path, tar io.Writer) error {
+	_, err := tar.Write(b.Files[at.Path])
+	return errors.Join(err, b.call("copy from "+at.Pod))
+}
+
+// CopyTo adds to Files.
+func (b *Backend) CopyTo(_ context.Context, at api.Path, tar io.Reader) error {
+	data, err := io.ReadAll(tar)
+	b.mu.Lock()
+	b.Files[at.Path] = data
+	b.mu.Unlock()
+	return errors.Join(err, b.call("copy to "+at.Pod))
+}
+
+// ListVolumes answers from Volumes.
+func (b *Backend) ListVolumes(context.Context) ([]api.Volume, error) { return b.Volumes, b.Err }
+
+// RemoveVolume only notes the call.
+func (b *Backend) RemoveVolume(_ context.Context, name string) error {
+	return b.call("remove volume " + name)
 }
 
 // RemovePod only notes the call.

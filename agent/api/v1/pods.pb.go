@@ -539,9 +539,17 @@ func (x *GetPodResponse) GetPod() *Pod {
 }
 
 type LogsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Follow        bool                   `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Follow bool                   `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
+	// Empty means the first that isn't an init container.
+	Container string `protobuf:"bytes,3,opt,name=container,proto3" json:"container,omitempty"`
+	// Only lines that were written after that.
+	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	// Only the last so many lines of those that are there; 0 means all.
+	Tail int32 `protobuf:"varint,5,opt,name=tail,proto3" json:"tail,omitempty"`
+	// Put before each line when it was written, RFC 3339.
+	Timestamps    bool `protobuf:"varint,6,opt,name=timestamps,proto3" json:"timestamps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -590,9 +598,39 @@ func (x *LogsRequest) GetFollow() bool {
 	return false
 }
 
+func (x *LogsRequest) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *LogsRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *LogsRequest) GetTail() int32 {
+	if x != nil {
+		return x.Tail
+	}
+	return 0
+}
+
+func (x *LogsRequest) GetTimestamps() bool {
+	if x != nil {
+		return x.Timestamps
+	}
+	return false
+}
+
 type LogsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Data  []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// When the last line of data was written.
+	Last          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -634,6 +672,182 @@ func (x *LogsResponse) GetData() []byte {
 	return nil
 }
 
+func (x *LogsResponse) GetLast() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+type StopPodRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Between the stop signal and SIGKILL, in seconds; negative means the manifest's.
+	GraceSeconds  int32 `protobuf:"varint,2,opt,name=grace_seconds,json=graceSeconds,proto3" json:"grace_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopPodRequest) Reset() {
+	*x = StopPodRequest{}
+	mi := &file_pods_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopPodRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopPodRequest) ProtoMessage() {}
+
+func (x *StopPodRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pods_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopPodRequest.ProtoReflect.Descriptor instead.
+func (*StopPodRequest) Descriptor() ([]byte, []int) {
+	return file_pods_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *StopPodRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *StopPodRequest) GetGraceSeconds() int32 {
+	if x != nil {
+		return x.GraceSeconds
+	}
+	return 0
+}
+
+type StopPodResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopPodResponse) Reset() {
+	*x = StopPodResponse{}
+	mi := &file_pods_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopPodResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopPodResponse) ProtoMessage() {}
+
+func (x *StopPodResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pods_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopPodResponse.ProtoReflect.Descriptor instead.
+func (*StopPodResponse) Descriptor() ([]byte, []int) {
+	return file_pods_proto_rawDescGZIP(), []int{11}
+}
+
+type StartPodRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartPodRequest) Reset() {
+	*x = StartPodRequest{}
+	mi := &file_pods_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartPodRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartPodRequest) ProtoMessage() {}
+
+func (x *StartPodRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pods_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartPodRequest.ProtoReflect.Descriptor instead.
+func (*StartPodRequest) Descriptor() ([]byte, []int) {
+	return file_pods_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *StartPodRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type StartPodResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartPodResponse) Reset() {
+	*x = StartPodResponse{}
+	mi := &file_pods_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartPodResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartPodResponse) ProtoMessage() {}
+
+func (x *StartPodResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pods_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartPodResponse.ProtoReflect.Descriptor instead.
+func (*StartPodResponse) Descriptor() ([]byte, []int) {
+	return file_pods_proto_rawDescGZIP(), []int{13}
+}
+
 type RemovePodRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -643,7 +857,7 @@ type RemovePodRequest struct {
 
 func (x *RemovePodRequest) Reset() {
 	*x = RemovePodRequest{}
-	mi := &file_pods_proto_msgTypes[10]
+	mi := &file_pods_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +869,7 @@ func (x *RemovePodRequest) String() string {
 func (*RemovePodRequest) ProtoMessage() {}
 
 func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[10]
+	mi := &file_pods_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +882,7 @@ func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodRequest.ProtoReflect.Descriptor instead.
 func (*RemovePodRequest) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{10}
+	return file_pods_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RemovePodRequest) GetName() string {
@@ -686,7 +900,7 @@ type RemovePodResponse struct {
 
 func (x *RemovePodResponse) Reset() {
 	*x = RemovePodResponse{}
-	mi := &file_pods_proto_msgTypes[11]
+	mi := &file_pods_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +912,7 @@ func (x *RemovePodResponse) String() string {
 func (*RemovePodResponse) ProtoMessage() {}
 
 func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[11]
+	mi := &file_pods_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +925,7 @@ func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodResponse.ProtoReflect.Descriptor instead.
 func (*RemovePodResponse) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{11}
+	return file_pods_proto_rawDescGZIP(), []int{15}
 }
 
 var File_pods_proto protoreflect.FileDescriptor
@@ -758,20 +972,36 @@ const file_pods_proto_rawDesc = "" +
 	"\rGetPodRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"2\n" +
 	"\x0eGetPodResponse\x12 \n" +
-	"\x03pod\x18\x01 \x01(\v2\x0e.drover.v1.PodR\x03pod\"9\n" +
+	"\x03pod\x18\x01 \x01(\v2\x0e.drover.v1.PodR\x03pod\"\xbd\x01\n" +
 	"\vLogsRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06follow\x18\x02 \x01(\bR\x06follow\"\"\n" +
+	"\x06follow\x18\x02 \x01(\bR\x06follow\x12\x1c\n" +
+	"\tcontainer\x18\x03 \x01(\tR\tcontainer\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
+	"\x04tail\x18\x05 \x01(\x05R\x04tail\x12\x1e\n" +
+	"\n" +
+	"timestamps\x18\x06 \x01(\bR\n" +
+	"timestamps\"R\n" +
 	"\fLogsResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"&\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12.\n" +
+	"\x04last\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04last\"I\n" +
+	"\x0eStopPodRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
+	"\rgrace_seconds\x18\x02 \x01(\x05R\fgraceSeconds\"\x11\n" +
+	"\x0fStopPodResponse\"%\n" +
+	"\x0fStartPodRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x12\n" +
+	"\x10StartPodResponse\"&\n" +
 	"\x10RemovePodRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x13\n" +
-	"\x11RemovePodResponse2\xb9\x02\n" +
+	"\x11RemovePodResponse2\xba\x03\n" +
 	"\x04Pods\x124\n" +
 	"\x03Run\x12\x15.drover.v1.RunRequest\x1a\x16.drover.v1.RunResponse\x12?\n" +
 	"\x04List\x12\x1a.drover.v1.ListPodsRequest\x1a\x1b.drover.v1.ListPodsResponse\x12:\n" +
 	"\x03Get\x12\x18.drover.v1.GetPodRequest\x1a\x19.drover.v1.GetPodResponse\x129\n" +
-	"\x04Logs\x12\x16.drover.v1.LogsRequest\x1a\x17.drover.v1.LogsResponse0\x01\x12C\n" +
+	"\x04Logs\x12\x16.drover.v1.LogsRequest\x1a\x17.drover.v1.LogsResponse0\x01\x12=\n" +
+	"\x04Stop\x12\x19.drover.v1.StopPodRequest\x1a\x1a.drover.v1.StopPodResponse\x12@\n" +
+	"\x05Start\x12\x1a.drover.v1.StartPodRequest\x1a\x1b.drover.v1.StartPodResponse\x12C\n" +
 	"\x06Remove\x12\x1b.drover.v1.RemovePodRequest\x1a\x1c.drover.v1.RemovePodResponseB5Z3github.com/drover-mesh/drover/agent/api/v1;droverv1b\x06proto3"
 
 var (
@@ -786,7 +1016,7 @@ func file_pods_proto_rawDescGZIP() []byte {
 	return file_pods_proto_rawDescData
 }
 
-var file_pods_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_pods_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_pods_proto_goTypes = []any{
 	(*Pod)(nil),                   // 0: drover.v1.Pod
 	(*Container)(nil),             // 1: drover.v1.Container
@@ -798,31 +1028,41 @@ var file_pods_proto_goTypes = []any{
 	(*GetPodResponse)(nil),        // 7: drover.v1.GetPodResponse
 	(*LogsRequest)(nil),           // 8: drover.v1.LogsRequest
 	(*LogsResponse)(nil),          // 9: drover.v1.LogsResponse
-	(*RemovePodRequest)(nil),      // 10: drover.v1.RemovePodRequest
-	(*RemovePodResponse)(nil),     // 11: drover.v1.RemovePodResponse
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*StopPodRequest)(nil),        // 10: drover.v1.StopPodRequest
+	(*StopPodResponse)(nil),       // 11: drover.v1.StopPodResponse
+	(*StartPodRequest)(nil),       // 12: drover.v1.StartPodRequest
+	(*StartPodResponse)(nil),      // 13: drover.v1.StartPodResponse
+	(*RemovePodRequest)(nil),      // 14: drover.v1.RemovePodRequest
+	(*RemovePodResponse)(nil),     // 15: drover.v1.RemovePodResponse
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
 }
 var file_pods_proto_depIdxs = []int32{
-	12, // 0: drover.v1.Pod.created:type_name -> google.protobuf.Timestamp
+	16, // 0: drover.v1.Pod.created:type_name -> google.protobuf.Timestamp
 	1,  // 1: drover.v1.Pod.containers:type_name -> drover.v1.Container
 	0,  // 2: drover.v1.RunResponse.pod:type_name -> drover.v1.Pod
 	0,  // 3: drover.v1.ListPodsResponse.pods:type_name -> drover.v1.Pod
 	0,  // 4: drover.v1.GetPodResponse.pod:type_name -> drover.v1.Pod
-	2,  // 5: drover.v1.Pods.Run:input_type -> drover.v1.RunRequest
-	4,  // 6: drover.v1.Pods.List:input_type -> drover.v1.ListPodsRequest
-	6,  // 7: drover.v1.Pods.Get:input_type -> drover.v1.GetPodRequest
-	8,  // 8: drover.v1.Pods.Logs:input_type -> drover.v1.LogsRequest
-	10, // 9: drover.v1.Pods.Remove:input_type -> drover.v1.RemovePodRequest
-	3,  // 10: drover.v1.Pods.Run:output_type -> drover.v1.RunResponse
-	5,  // 11: drover.v1.Pods.List:output_type -> drover.v1.ListPodsResponse
-	7,  // 12: drover.v1.Pods.Get:output_type -> drover.v1.GetPodResponse
-	9,  // 13: drover.v1.Pods.Logs:output_type -> drover.v1.LogsResponse
-	11, // 14: drover.v1.Pods.Remove:output_type -> drover.v1.RemovePodResponse
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	16, // 5: drover.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	16, // 6: drover.v1.LogsResponse.last:type_name -> google.protobuf.Timestamp
+	2,  // 7: drover.v1.Pods.Run:input_type -> drover.v1.RunRequest
+	4,  // 8: drover.v1.Pods.List:input_type -> drover.v1.ListPodsRequest
+	6,  // 9: drover.v1.Pods.Get:input_type -> drover.v1.GetPodRequest
+	8,  // 10: drover.v1.Pods.Logs:input_type -> drover.v1.LogsRequest
+	10, // 11: drover.v1.Pods.Stop:input_type -> drover.v1.StopPodRequest
+	12, // 12: drover.v1.Pods.Start:input_type -> drover.v1.StartPodRequest
+	14, // 13: drover.v1.Pods.Remove:input_type -> drover.v1.RemovePodRequest
+	3,  // 14: drover.v1.Pods.Run:output_type -> drover.v1.RunResponse
+	5,  // 15: drover.v1.Pods.List:output_type -> drover.v1.ListPodsResponse
+	7,  // 16: drover.v1.Pods.Get:output_type -> drover.v1.GetPodResponse
+	9,  // 17: drover.v1.Pods.Logs:output_type -> drover.v1.LogsResponse
+	11, // 18: drover.v1.Pods.Stop:output_type -> drover.v1.StopPodResponse
+	13, // 19: drover.v1.Pods.Start:output_type -> drover.v1.StartPodResponse
+	15, // 20: drover.v1.Pods.Remove:output_type -> drover.v1.RemovePodResponse
+	14, // [14:21] is the sub-list for method output_type
+	7,  // [7:14] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_pods_proto_init() }
@@ -836,7 +1076,7 @@ func file_pods_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pods_proto_rawDesc), len(file_pods_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -45,6 +45,10 @@ const (
 	PodsGetProcedure = "/drover.v1.Pods/Get"
 	// PodsLogsProcedure is the fully-qualified name of the Pods's Logs RPC.
 	PodsLogsProcedure = "/drover.v1.Pods/Logs"
+	// PodsStopProcedure is the fully-qualified name of the Pods's Stop RPC.
+	PodsStopProcedure = "/drover.v1.Pods/Stop"
+	// PodsStartProcedure is the fully-qualified name of the Pods's Start RPC.
+	PodsStartProcedure = "/drover.v1.Pods/Start"
 	// PodsRemoveProcedure is the fully-qualified name of the Pods's Remove RPC.
 	PodsRemoveProcedure = "/drover.v1.Pods/Remove"
 )
@@ -55,8 +59,14 @@ type PodsClient interface {
 	Run(context.Context, *v1.RunRequest) (*v1.RunResponse, error)
 	List(context.Context, *v1.ListPodsRequest) (*v1.ListPodsResponse, error)
 	Get(context.Context, *v1.GetPodRequest) (*v1.GetPodResponse, error)
-	// Logs streams what the pod has written, and with follow what it goes on to write until it is gone.
+	// Logs streams what a container has written, at every site, and with follow what it goes on to write until the pod is
+	// gone or has ended, wherever it moves meanwhile.
 	Logs(context.Context, *v1.LogsRequest) (*connect.ServerStreamForClient[v1.LogsResponse], error)
+	// Stop ends the pod's processes and keeps everything else; it isn't started again until Start. It returns when they
+	// have ended.
+	Stop(context.Context, *v1.StopPodRequest) (*v1.StopPodResponse, error)
+	// Start starts a stopped pod from its beginning, with the files that it had.
+	Start(context.Context, *v1.StartPodRequest) (*v1.StartPodResponse, error)
 	// Remove stops a pod and removes it with everything it wrote. It returns when it is gone.
 	Remove(context.Context, *v1.RemovePodRequest) (*v1.RemovePodResponse, error)
 }
@@ -96,6 +106,18 @@ func NewPodsClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			connect.WithSchema(podsMethods.ByName("Logs")),
 			connect.WithClientOptions(opts...),
 		),
+		stop: connect.NewClient[v1.StopPodRequest, v1.StopPodResponse](
+			httpClient,
+			baseURL+PodsStopProcedure,
+			connect.WithSchema(podsMethods.ByName("Stop")),
+			connect.WithClientOptions(opts...),
+		),
+		start: connect.NewClient[v1.StartPodRequest, v1.StartPodResponse](
+			httpClient,
+			baseURL+PodsStartProcedure,
+			connect.WithSchema(podsMethods.ByName("Start")),
+			connect.WithClientOptions(opts...),
+		),
 		remove: connect.NewClient[v1.RemovePodRequest, v1.RemovePodResponse](
 			httpClient,
 			baseURL+PodsRemoveProcedure,
@@ -111,6 +133,8 @@ type podsClient struct {
 	list   *connect.Client[v1.ListPodsRequest, v1.ListPodsResponse]
 	get    *connect.Client[v1.GetPodRequest, v1.GetPodResponse]
 	logs   *connect.Client[v1.LogsRequest, v1.LogsResponse]
+	stop   *connect.Client[v1.StopPodRequest, v1.StopPodResponse]
+	start  *connect.Client[v1.StartPodRequest, v1.StartPodResponse]
 	remove *connect.Client[v1.RemovePodRequest, v1.RemovePodResponse]
 }
 
@@ -146,6 +170,24 @@ func (c *podsClient) Logs(ctx context.Context, req *v1.LogsRequest) (*connect.Se
 	return c.logs.CallServerStream(ctx, connect.NewRequest(req))
 }
 
+// Stop calls drover.v1.Pods.Stop.
+func (c *podsClient) Stop(ctx context.Context, req *v1.StopPodRequest) (*v1.StopPodResponse, error) {
+	response, err := c.stop.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Start calls drover.v1.Pods.Start.
+func (c *podsClient) Start(ctx context.Context, req *v1.StartPodRequest) (*v1.StartPodResponse, error) {
+	response, err := c.start.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // Remove calls drover.v1.Pods.Remove.
 func (c *podsClient) Remove(ctx context.Context, req *v1.RemovePodRequest) (*v1.RemovePodResponse, error) {
 	response, err := c.remove.CallUnary(ctx, connect.NewRequest(req))
@@ -161,8 +203,14 @@ type PodsHandler interface {
 	Run(context.Context, *v1.RunRequest) (*v1.RunResponse, error)
 	List(context.Context, *v1.ListPodsRequest) (*v1.ListPodsResponse, error)
 	Get(context.Context, *v1.GetPodRequest) (*v1.GetPodResponse, error)
-	// Logs streams what the pod has written, and with follow what it goes on to write until it is gone.
+	// Logs streams what a container has written, at every site, and with follow what it goes on to write until the pod is
+	// gone or has ended, wherever it moves meanwhile.
 	Logs(context.Context, *v1.LogsRequest, *connect.ServerStream[v1.LogsResponse]) error
+	// Stop ends the pod's processes and keeps everything else; it isn't started again until Start. It returns when they
+	// have ended.
+	Stop(context.Context, *v1.StopPodRequest) (*v1.StopPodResponse, error)
+	// Start starts a stopped pod from its beginning, with the files that it had.
+	Start(context.Context, *v1.StartPodRequest) (*v1.StartPodResponse, error)
 	// Remove stops a pod and removes it with everything it wrote. It returns when it is gone.
 	Remove(context.Context, *v1.RemovePodRequest) (*v1.RemovePodResponse, error)
 }
@@ -198,6 +246,18 @@ func NewPodsHandler(svc PodsHandler, opts ...connect.HandlerOption) (string, htt
 		connect.WithSchema(podsMethods.ByName("Logs")),
 		connect.WithHandlerOptions(opts...),
 	)
+	podsStopHandler := connect.NewUnaryHandlerSimple(
+		PodsStopProcedure,
+		svc.Stop,
+		connect.WithSchema(podsMethods.ByName("Stop")),
+		connect.WithHandlerOptions(opts...),
+	)
+	podsStartHandler := connect.NewUnaryHandlerSimple(
+		PodsStartProcedure,
+		svc.Start,
+		connect.WithSchema(podsMethods.ByName("Start")),
+		connect.WithHandlerOptions(opts...),
+	)
 	podsRemoveHandler := connect.NewUnaryHandlerSimple(
 		PodsRemoveProcedure,
 		svc.Remove,
@@ -214,6 +274,10 @@ func NewPodsHandler(svc PodsHandler, opts ...connect.HandlerOption) (string, htt
 			podsGetHandler.ServeHTTP(w, r)
 		case PodsLogsProcedure:
 			podsLogsHandler.ServeHTTP(w, r)
+		case PodsStopProcedure:
+			podsStopHandler.ServeHTTP(w, r)
+		case PodsStartProcedure:
+			podsStartHandler.ServeHTTP(w, r)
 		case PodsRemoveProcedure:
 			podsRemoveHandler.ServeHTTP(w, r)
 		default:
@@ -239,6 +303,14 @@ func (UnimplementedPodsHandler) Get(context.Context, *v1.GetPodRequest) (*v1.Get
 
 func (UnimplementedPodsHandler) Logs(context.Context, *v1.LogsRequest, *connect.ServerStream[v1.LogsResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("drover.v1.Pods.Logs is not implemented"))
+}
+
+func (UnimplementedPodsHandler) Stop(context.Context, *v1.StopPodRequest) (*v1.StopPodResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drover.v1.Pods.Stop is not implemented"))
+}
+
+func (UnimplementedPodsHandler) Start(context.Context, *v1.StartPodRequest) (*v1.StartPodResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drover.v1.Pods.Start is not implemented"))
 }
 
 func (UnimplementedPodsHandler) Remove(context.Context, *v1.RemovePodRequest) (*v1.RemovePodResponse, error) {
