@@ -206,7 +206,10 @@ func (p *pods) recoverOne(ctx context.Context, s state.Pod) error {
 	if s.Deleting {
 		return p.erase(ctx, s)
 	}
-	if s.Stopped || p.runtime.Ready(s.UID) {
+	if s.Stopped {
+		return p.keepStopped(ctx, s)
+	}
+	if p.runtime.Ready(s.UID) {
 		return nil
 	}
 	status, err := p.runtime.Status(s.UID)

@@ -36,7 +36,8 @@ func (p *pods) stop(ctx context.Context, s state.Pod, grace time.Duration) error
 	if err := p.agree(ctx, what, state.StopPod{Name: s.Name, UID: s.UID, Stopped: true}); err != nil {
 		return err
 	}
-	if err := p.runtime.Stop(ctx, s.UID, grace); err != nil && !errors.Is(err, pod.ErrNotFound) {
+	// It is agreed: that nobody waits any more changes nothing.
+	if err := p.runtime.Stop(context.WithoutCancel(ctx), s.UID, grace); err != nil && !errors.Is(err, pod.ErrNotFound) {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
@@ -73,4 +74,13 @@ func (p *pods) agree(ctx context.Context, what string, c state.Command) error {
 		return api.Errorf(api.FailedPrecondition, what, "%s", r.Reason)
 	}
 	return nil
+}
+
+// keepStopped ends what still runs of a stopped pod: an agent before this one was interrupted.
+func (p *pods) keepStopped(ctx context.Context, s state.Pod) error {
+	status, err := p.runtime.Status(s.UID)
+	if errors.Is(err, pod.ErrNotFound) || err == nil && len(status.Live()) == 0 {
+		return nil
+	}
+	return p.runtime.Stop(ctx, s.UID, -1)
 }

@@ -61,6 +61,9 @@ func (r *Runtime) Checkpoint(uid string) (Checkpoint, error) {
 		c.Record.Containers = append(c.Record.Containers, ContainerRecord{
 			Name: one.Name, Live: one.Pid != 0, Starts: one.Starts, Ended: one.Phase == Exited, ExitCode: one.ExitCode, Exited: one.Exited,
 		})
+		if one.Phase == Running && one.Pid == 0 {
+			return Checkpoint{}, fmt.Errorf("container %s of pod %s is just ending", one.Name, s.Name)
+		}
 		if one.Pid == 0 {
 			continue
 		}

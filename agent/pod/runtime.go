@@ -191,7 +191,8 @@ func (r *Runtime) Reset(ctx context.Context, uid string) error {
 		return err
 	}
 	for _, c := range s.Containers {
-		if err := os.RemoveAll(r.container(uid, c.Name).exit); err != nil {
+		p := r.container(uid, c.Name)
+		if err := errors.Join(os.RemoveAll(p.exit), os.RemoveAll(p.starts())); err != nil {
 			return err
 		}
 	}

@@ -44,7 +44,7 @@ type ContainerStatus struct {
 	Name     string
 	Init     bool
 	Phase    Phase
-	Pid      int       // of its first process, as the host sees it; 0 unless it runs or is frozen
+	Pid      int       // of its first process, as the host sees it; 0 unless it runs or is frozen, and while it is just ending
 	ExitCode int       // when Exited; 128 + n after signal n; -1 if nobody saw it end
 	Exited   time.Time // when Exited
 	Starts   int       // how often it was started, at every site
@@ -136,6 +136,8 @@ func (r *Runtime) containerStatus(s Spec, name string) (ContainerStatus, error) 
 		if info, err := os.Stat(p.exit); err == nil {
 			status.Exited = info.ModTime()
 		}
+	} else if monitor, _ := readPid(p.conmonPid()); state.Pid > 0 && ours(monitor, containerID(s.UID, name)) {
+		status.Phase = Running // its monitor is about to say how it ended
 	} else if state.Pid > 0 {
 		status.Phase, status.ExitCode = Exited, -1
 	}
