@@ -78,27 +78,34 @@ func (b *backend) DrainNode(ctx context.Context, node string, o api.DrainOptions
 	}
 	defer end()
 	if !o.DryRun {
-		if v, err = b.setCordon(run, what, node, true); err != nil {
+		if err := b.setCordon(run, what, node, true); err != nil {
 			return api.DrainReport{}, err
 		}
 	}
+	open := func() bool { n, _ := b.quorum.View().Node(node); return !n.Cordoned && !o.DryRun }
 	d := b.newDrain(o, progress)
-	d.pods = func() ([]state.Pod, []heldPod) { return toDrain(b.quorum.View(), node, b.pods.isBusy) }
+	d.pods = func() ([]state.Pod, []heldPod) {
+		if open() { // somebody wants no drain any more
+			return nil, nil
+		}
+		return toDrain(b.quorum.View(), node, b.pods.isBusy)
+	}
 	d.choose = func(p state.Pod, planned, refused map[string]string) (string, *api.Error) {
 		return b.choose(p, state.Request{To: o.To, Planned: planned, Exclude: refused})
 	}
 	d.move = b.moveAway
-	n, _ := v.Node(node)
-	report := api.DrainReport{Node: node, Cordoned: n.Cordoned}
-	return b.finish(run, moving, d, report, o, what, "drover node drain "+node,
+	r := b.finish(run, moving, d, node, o)
+	if open() {
+		r.Stopped = "it was uncordoned meanwhile"
+	}
+	return r, drainError(what, r, "drover node drain "+node,
 		fmt.Sprintf("drover node undrain %s --return moves back what was moved, and opens the node to pods again", node))
 }
 
 // UndrainNode implements [api.Nodes].
 func (b *backend) UndrainNode(ctx context.Context, node string, o api.DrainOptions, progress api.DrainProgress) (api.DrainReport, error) {
 	what := "undraining " + node
-	v, err := b.nodeView(ctx, what, node)
-	if err != nil {
+	if _, err := b.nodeView(ctx, what, node); err != nil {
 		return api.DrainReport{}, err
 	}
 	run, moving, end, err := b.drains.begin(ctx, what, time.Duration(o.TimeoutMS)*time.Millisecond)
@@ -107,30 +114,31 @@ func (b *backend) UndrainNode(ctx context.Context, node string, o api.DrainOptio
 	}
 	defer end()
 	if !o.DryRun {
-		if v, err = b.setCordon(run, what, node, false); err != nil {
+		if err := b.setCordon(run, what, node, false); err != nil {
 			return api.DrainReport{}, err
 		}
 	}
-	n, _ := v.Node(node)
-	report := api.DrainReport{Node: node, Cordoned: n.Cordoned, Pods: []api.DrainedPod{}}
-	if !o.Return {
-		return report, nil
-	}
 	d := b.newDrain(o, progress)
-	d.pods = func() ([]state.Pod, []heldPod) { return toReturn(b.quorum.View(), node) }
+	d.pods = func() ([]state.Pod, []heldPod) {
+		if !o.Return {
+			return nil, nil
+		}
+		return toReturn(b.quorum.View(), node)
+	}
 	d.choose = func(p state.Pod, planned, refused map[string]string) (string, *api.Error) {
-		return b.choose(p, state.Request{To: node, Planned: planned, Exclude: refused})
+		return b.choose(p, state.Request{To: node, Open: node, Planned: planned, Exclude: refused})
 	}
 	d.move = b.moveBack
-	return b.finish(run, moving, d, report, o, what, fmt.Sprintf("drover node undrain %s --return", node), "the node is open to pods again")
+	r := b.finish(run, moving, d, node, o)
+	return r, drainError(what, r, fmt.Sprintf("drover node undrain %s --return", node), "the node is open to pods again")
 }
 
 func (b *backend) newDrain(o api.DrainOptions, progress api.DrainProgress) *drain {
 	return &drain{parallel: max(1, o.Parallel), progress: progress}
 }
 
-// finish runs a drain, or rehearses it, and completes its report.
-func (b *backend) finish(run, moving context.Context, d *drain, r api.DrainReport, o api.DrainOptions, what, again, undo string) (api.DrainReport, error) {
+// finish runs a drain, or rehearses it, and reports.
+func (b *backend) finish(run, moving context.Context, d *drain, node string, o api.DrainOptions) api.DrainReport {
 	names := []string{}
 	free, held := d.pods()
 	for _, p := range free {
@@ -140,16 +148,19 @@ func (b *backend) finish(run, moving context.Context, d *drain, r api.DrainRepor
 		names = append(names, p.Name)
 	}
 	d.progress.Planned(names)
+	r := api.DrainReport{Node: node, Pods: []api.DrainedPod{}}
 	if o.DryRun {
-		r.Pods = d.rehearse()
-		return r, drainError(what, r, again, "nothing was changed")
+		r.Pods = append(r.Pods, d.rehearse()...)
+	} else {
+		d.changes = b.quorum.Watch(run)
+		r.Pods = append(r.Pods, d.run(run, moving)...)
 	}
-	d.changes = b.quorum.Watch(run)
-	r.Pods = append([]api.DrainedPod{}, d.run(run, moving)...)
+	n, _ := b.quorum.View().Node(node)
+	r.Cordoned = n.Cordoned
 	if run.Err() != nil && r.Stayed() > 0 {
 		r.Stopped = context.Cause(run).Error()
 	}
-	return r, drainError(what, r, again, undo)
+	return r
 }
 
 // CancelDrain implements [api.Nodes].

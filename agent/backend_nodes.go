@@ -128,12 +128,10 @@ func (b *backend) CordonNode(ctx context.Context, name string, cordoned bool) (a
 	return b.changed(ctx, what, name, state.CordonNode{Name: name, Cordoned: cordoned})
 }
 
-// setCordon returns the state in which the node is cordoned, or isn't.
-func (b *backend) setCordon(ctx context.Context, what, node string, cordoned bool) (state.View, error) {
-	if _, err := b.changed(ctx, what, node, state.CordonNode{Name: node, Cordoned: cordoned}); err != nil {
-		return state.View{}, err
-	}
-	return b.quorum.View(), nil
+// setCordon returns when this node has heard that the node is cordoned, or isn't any more.
+func (b *backend) setCordon(ctx context.Context, what, node string, cordoned bool) error {
+	_, err := b.changed(ctx, what, node, state.CordonNode{Name: node, Cordoned: cordoned})
+	return err
 }
 
 // changed proposes a change of a node and returns the node as it is once this node has heard of it.
@@ -169,7 +167,7 @@ func (b *backend) RemoveNode(ctx context.Context, name string, o api.RemoveNodeO
 	for _, x := range v.VolumesAt(name) {
 		lost.Volumes = append(lost.Volumes, x.Name)
 	}
-	if e := removalRefused(what, b.ready()(name) == "", lost, o); e != nil {
+	if e := removalRefused(what, b.ready()(name), lost, o); e != nil {
 		return api.Removal{}, e
 	}
 	r, err := b.pods.ask(ctx, what, state.ForgetNode{Name: name, DeletePods: len(lost.Pods)+len(lost.Volumes) > 0, At: time.Now()})
@@ -182,9 +180,10 @@ func (b *backend) RemoveNode(ctx context.Context, name string, o api.RemoveNodeO
 	return lost, nil
 }
 
-// removalRefused says why a node that has this must not be forgotten yet, or nil. Pods that run are never forgotten: they
-// would run on, and nobody would know.
-func removalRefused(what string, alive bool, has api.Removal, o api.RemoveNodeOptions) *api.Error {
+// removalRefused says why a node that has this must not be forgotten yet, or nil. gone is why it can't be asked, "" if it
+// is alive. Pods that are known to run are never forgotten: they would run on, and nobody would know.
+func removalRefused(what, gone string, has api.Removal, o api.RemoveNodeOptions) *api.Error {
+	alive := gone == ""
 	all := slices.Clone(has.Pods)
 	for _, volume := range has.Volumes {
 		all = append(all, "volume "+volume)
@@ -199,8 +198,8 @@ func removalRefused(what string, alive bool, has api.Removal, o api.RemoveNodeOp
 		return api.Errorf(api.FailedPrecondition, what, "it has %s, which no other node has", list).
 			WithCure("remove what nobody needs, or run the pods that use it; " + giveUp)
 	case len(all) > 0 && !o.DeletePods:
-		return api.Errorf(api.FailedPrecondition, what, "it does not answer, and it has %s: the memory and the files of those are there and nowhere else", list).
-			WithCure("if the host comes back they are there again: start it.\nIf it never will: " + giveUp + ". All that they had is lost then")
+		return api.Errorf(api.FailedPrecondition, what, "%s, and it has %s: the memory and the files of those are there and nowhere else", gone, list).
+			WithCure("if the host or its agent can be started again, do that, and drain it.\nIf never: switch it off, then " + giveUp + ". All that they had is lost")
 	case alive && !o.Force:
 		return api.Errorf(api.FailedPrecondition, what, "its agent is alive").
 			WithCure("stop it there first: systemctl disable --now drover-agent; or remove it all the same with --force")

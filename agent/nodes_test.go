@@ -81,7 +81,11 @@ func TestWhichNodesMayBeRemoved(t *testing.T) {
 		"dead with pods, forced":      {has: pods, o: force, why: "it has a", cure: "--delete-pods"},
 		"dead, pods given up":         {has: pods, o: give},
 	} {
-		err := removalRefused("removing node ams", c.alive, c.has, c.o)
+		gone := "it does not answer"
+		if c.alive {
+			gone = ""
+		}
+		err := removalRefused("removing node ams", gone, c.has, c.o)
 		if c.why == "" {
 			require.Nil(t, err, name)
 			continue

@@ -36,8 +36,8 @@ func ready(s scheduler, n Node, _ Allocation) []string {
 	return nil
 }
 
-func uncordoned(_ scheduler, n Node, _ Allocation) []string {
-	if n.Cordoned {
+func uncordoned(s scheduler, n Node, _ Allocation) []string {
+	if n.Cordoned && n.Name != s.Open {
 		return []string{"it is cordoned"}
 	}
 	return nil

@@ -96,6 +96,11 @@ func TestScheduleANewPod(t *testing.T) {
 			},
 			want: "nyc 97 | ams1: it is cordoned | ams2: it does not answer | fra: it has refused the pod",
 		},
+		"a node that is about to be opened": {
+			mesh: []Command{CordonNode{"ams1", true}, CordonNode{"fra", true}},
+			r:    Request{Open: "fra"},
+			want: "ams2 97 | fra 97 | nyc 97 | ams1: it is cordoned",
+		},
 		"no room": {
 			mesh: []Command{
 				placedAt("ams1", "a", Needs{CPU: 3500}), placedAt("ams2", "b", Needs{Memory: 7*gib + gib/2}), placedAt("fra", "c", Needs{CPU: 4000, Memory: 8 * gib}),
