@@ -218,7 +218,7 @@ func (b *backend) choose(p state.Pod, r state.Request) (string, *api.Error) {
 	r.Pod, r.Ready = &p, b.ready()
 	d := state.Schedule(b.quorum.View(), r)
 	if d.Node == "" {
-		return "", nowhere("", r, d).WithCure("see drover pod explain " + p.Name)
+		return "", nowhere("", r, d)
 	}
 	return d.Node, nil
 }

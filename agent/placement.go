@@ -45,7 +45,7 @@ func target(v state.View, p state.Pod, to string, ready readiness) (string, erro
 	r := state.Request{Pod: &p, To: to, Ready: ready}
 	d := state.Schedule(v, r)
 	if d.Node == "" {
-		return "", nowhere(what, r, d).WithCure("nothing was changed; see drover pod explain " + p.Name)
+		return "", nowhere(what, r, d)
 	}
 	return d.Node, nil
 }
@@ -69,6 +69,9 @@ func nowhere(what string, r state.Request, d state.Decision) *api.Error {
 	}
 	if len(e.Violations) == 0 {
 		e.Why = "there is no other node"
+	}
+	if r.Pod != nil {
+		e.Cure = "see drover pod explain " + r.Pod.Name
 	}
 	return e
 }

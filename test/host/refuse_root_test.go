@@ -120,7 +120,7 @@ func TestMovesAreRefused(t *testing.T) {
 	m := begin(t)
 	m.requireRefused(t, "ams", []string{"migrate", "redis", "--to", "fra"}, 3, "redis")
 	_, counter := m.redis(t, "ams", 1<<20)
-	m.requireRefused(t, "ams", []string{"migrate", "redis", "--to", "oslo"}, 3, "no other node or site oslo")
+	m.requireRefused(t, "ams", []string{"migrate", "redis", "--to", "oslo"}, 3, "there is no node or site oslo")
 	m.requireRefused(t, "fra", []string{"migrate", "redis", "--to", "ams"}, 6, "it is there already")
 	m.requireRefused(t, "ams", []string{"migrate", "redis"}, 2, "to")
 	m.requireMovesOn(t, counter, "nyc")
