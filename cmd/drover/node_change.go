@@ -81,8 +81,9 @@ func (c *cli) nodeRemove() *cobra.Command {
 
 A node that runs pods is not removed: drain it first. One whose agent is alive is removed only with --force.
 
-The pods and volumes of a host that is lost are on no other node. To give them up takes --delete-pods. Make sure that the host is off: if it was only cut off, its pods run on there, and
-the mesh gives their names and addresses to others.`,
+The pods and volumes of a host that is lost are on no other node; to give them up takes --delete-pods. Make sure
+that the host is off: if it was only cut off, its pods run on there, while the mesh gives their names and
+addresses to others.`,
 		Example: "  drover node drain fra && drover node rm fra --force\n  drover node rm fra --delete-pods    # the host is lost for ever",
 		Args:    cobra.ExactArgs(1),
 		RunE: c.query(func(ctx context.Context, client *api.Client, args []string) error {
