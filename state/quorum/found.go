@@ -15,7 +15,7 @@ type standing struct {
 	Stage stage `json:"stage"`
 	// First are the servers with which it would begin, or has begun, a mesh.
 	First []string `json:"first,omitempty"`
-	// Servers are those that it knows.
+	// Servers are those of Raft's configuration as far as it knows; it may be one.
 	Servers []string `json:"servers,omitempty"`
 }
 
@@ -31,12 +31,13 @@ const (
 
 // standing is what this node says of itself.
 func (q *Quorum) standing() *standing {
-	st := &standing{Stage: in, First: q.first(), Servers: q.servers()}
+	now := q.Status()
+	st := &standing{Stage: in, First: q.first(), Servers: slices.Concat(now.Voters, now.Joining)}
 	s := q.seat.Load()
 	switch {
 	case s != nil && s.raft.LastIndex() == 1 && s.raft.CurrentTerm() == 1:
 		st.Stage = founding
-	case s != nil || q.View().Index() > 0 || q.Leader() != "":
+	case s != nil || q.View().Index() > 0 || now.Leader != "":
 	case q.cfg.Server:
 		st.Stage = blank
 	default:

@@ -87,7 +87,8 @@ func (q *Quorum) tryJoin(d *disk) (s *seat, why string, err error) {
 	a, err := q.askMembership(request{Join: &joining{Node: q.cfg.Node, Blank: true}})
 	switch {
 	case err != nil:
-		return nil, "", fmt.Errorf("asking the leader: %w", err)
+		q.log.Debug("asking the leader for a place in the mesh", "error", err)
+		return nil, "no leader of the mesh answers", nil
 	case a.Member != "":
 		return nil, "the mesh takes out the server of this name first, whose log is not in this directory", nil
 	case !a.Server:
@@ -114,7 +115,7 @@ func (q *Quorum) keep(s *seat, was bool, settled func()) (out bool) {
 		a, err := q.askMembership(request{Join: &joining{Node: q.cfg.Node, Term: s.raft.CurrentTerm(), Applied: s.raft.AppliedIndex()}})
 		switch {
 		case err != nil:
-			q.log.Debug("asking the leader for this server's place", "error", err)
+			q.log.Debug("asking the leader for a place in the mesh", "error", err)
 		case a.Member == "" && was:
 			return true
 		case a.Member == "" && !a.Server:
@@ -174,8 +175,9 @@ func (q *Quorum) tryRetire() bool {
 		}
 	}
 	if err != nil {
-		q.waitFor(fmt.Sprintf("giving up its place as a server: %v", err))
+		q.log.Debug("asking the leader to be taken out of the servers", "error", err)
 	}
+	q.waitFor("it is to be taken out of the servers")
 	return false
 }
 

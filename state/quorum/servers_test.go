@@ -278,6 +278,22 @@ func TestNoMeshBeginsWhereOneIsKnown(t *testing.T) {
 	})
 }
 
+func TestTheOnlyServerIsAPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := emptyMesh(t, time.Millisecond, quick(), "a")
+		m.open("a")
+		for _, node := range []string{"b", plain} {
+			m.roles[node] = node == "b"
+			cfg := m.config(node)
+			cfg.Bootstrap = nil
+			cfg.Peers = func() []string { return []string{"a"} }
+			m.openAs(node, cfg)
+			require.True(t, m.propose(node, register(node, m.roles[node])).OK)
+		}
+		m.votes([]string{"a", "b"}, "a", "b", plain)
+	})
+}
+
 func TestPeersKnowTheServers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, time.Millisecond, quick(), append([]string{plain}, servers...)...)
