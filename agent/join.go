@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"sync"
 	"time"
@@ -23,7 +24,7 @@ func (a *agent) join(ctx context.Context, config migrate.Config, arriving func(u
 	defer settling.Wait()
 	self := a.self(ctx)
 	self.Enrols = a.transport.Identity().Authority != nil
-	commands := []state.Command{state.SetMesh{PodCIDR: a.config.PodCIDR}, state.RegisterNode{Node: self}}
+	commands := []state.Command{state.SetMesh{PodCIDR: a.config.PodCIDR, ID: rand.Text()}, state.RegisterNode{Node: self}}
 	for _, command := range commands {
 		if !a.insist(ctx, command) {
 			return

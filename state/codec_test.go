@@ -24,7 +24,7 @@ func everyCommand() []Command {
 		RevokeToken{"t-1", "why"},
 		LabelNode{"ams", map[string]string{"disk": "ssd"}, []string{"rack"}, true},
 		CordonNode{"ams", true},
-		SetMesh{netip.MustParsePrefix("10.88.0.0/16")},
+		SetMesh{netip.MustParsePrefix("10.88.0.0/16"), "mesh-1"},
 		CreatePod{"redis", "u-1", json.RawMessage(`{"kind":"Pod","a":"<&>"}`), testContainers, Needs{CPU: 500, Selector: map[string]string{"disk": "ssd"}}, "ams", time.Unix(1, 5).UTC()},
 		MarkDeleting{"redis", "u-1"},
 		StopPod{"redis", "u-1", true},
@@ -104,7 +104,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%q became %q, then %q", data, again, once)
 		}
 		m := New()
-		m.Apply(SetMesh{netip.MustParsePrefix("10.88.0.0/16")})
+		m.Apply(SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16")})
 		m.Apply(RegisterNode{Node{Name: "ams", Site: "a"}})
 		m.Apply(RegisterNode{Node{Name: "fra", Site: "f"}})
 		m.Apply(CreatePod{Name: "p", UID: "u", Node: "ams", Containers: testContainers, Manifest: json.RawMessage(`{}`)})

@@ -21,6 +21,7 @@ type Machine struct {
 type tables struct {
 	index      uint64
 	podCIDR    netip.Prefix
+	meshID     string
 	nodes      map[string]Node
 	pods       map[string]Pod
 	migrations map[string]Migration

@@ -15,7 +15,7 @@ import (
 // small returns a machine with three nodes and a pod redis at ams.
 func small(t *testing.T) *Machine {
 	m := New()
-	must(t, m, SetMesh{netip.MustParsePrefix("10.88.0.0/16")})
+	must(t, m, SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16")})
 	for _, n := range []Node{{Name: "nyc", Site: "us"}, {Name: "ams", Site: "eu"}, {Name: "fra", Site: "eu"}} {
 		must(t, m, RegisterNode{n})
 	}
@@ -168,4 +168,21 @@ func TestRestoreIsAllOrNothing(t *testing.T) {
 		require.Len(t, m.View().Pods(), 1)
 	}
 	require.NoError(t, m.Restore(strings.NewReader(whole)))
+}
+
+func TestAMeshKeepsItsFirstID(t *testing.T) {
+	m := New()
+	must(t, m, SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16")})
+	if id := m.View().MeshID(); id != "" {
+		t.Errorf("an agent that gives no ID gave it %q", id)
+	}
+	for _, id := range []string{"a", "b", ""} {
+		must(t, m, SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16"), ID: id})
+	}
+	if r := m.Apply(SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16"), ID: "no name"}); r.OK {
+		t.Error("it takes any ID")
+	}
+	if id := m.View().MeshID(); id != "a" {
+		t.Errorf("its ID became %q", id)
+	}
 }

@@ -1,12 +1,17 @@
 package state
 
-import "net/netip"
+import (
+	"cmp"
+	"net/netip"
+)
 
 // SetMesh fixes what every node must agree on. Each node proposes its configuration; the first wins, and
 // a later one that differs is refused.
 type SetMesh struct {
 	// PodCIDR is the IPv4 prefix out of which every pod gets its address.
 	PodCIDR netip.Prefix `json:"podCIDR"`
+	// ID is a new random name for the mesh, or "". The first is the mesh's for ever, whatever others propose.
+	ID string `json:"id,omitempty"`
 }
 
 // Kind implements [Command].
@@ -24,6 +29,11 @@ func (c SetMesh) apply(m *Machine) Result {
 	case m.t.podCIDR.IsValid() && m.t.podCIDR != cidr:
 		return refused("the pod CIDR of this mesh is %s, not %s: set podCIDR in the agent's configuration to that", m.t.podCIDR, cidr)
 	}
-	m.t.podCIDR = cidr
+	if c.ID != "" {
+		if reason := checkName("ID of the mesh", c.ID); reason != "" {
+			return refused("%s", reason)
+		}
+	}
+	m.t.podCIDR, m.t.meshID = cidr, cmp.Or(m.t.meshID, c.ID)
 	return Result{OK: true}
 }

@@ -151,7 +151,7 @@ func (g *generator) command(v View) Command {
 func (g *generator) setup(node, pod string) Command {
 	switch g.IntN(7) {
 	case 0:
-		return SetMesh{netip.MustParsePrefix("10.88.0.0/29")}
+		return SetMesh{netip.MustParsePrefix("10.88.0.0/29"), fmt.Sprintf("mesh-%d", g.IntN(3))}
 	case 1:
 		return ForgetNode{Name: node, DeletePods: g.IntN(12) == 0}
 	case 2, 3, 4:

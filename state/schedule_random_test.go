@@ -104,7 +104,7 @@ func checkVerdict(t *testing.T, seed uint64, m *Machine, r Request, f Fit) {
 
 func randomMesh(g *rand.Rand) *Machine {
 	m := New()
-	m.Apply(SetMesh{netip.MustParsePrefix("10.88.0.0/16")})
+	m.Apply(SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16")})
 	flags := []string{"avx", "avx2", "sse4_2"}
 	nodes := []string{"a", "b", "c", "d"}[:1+g.IntN(4)]
 	for _, name := range nodes {

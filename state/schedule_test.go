@@ -15,7 +15,7 @@ const gib = 1 << 30
 // three is a mesh of ams1 and ams2 at one site, fra and nyc, alike, each with 4 cores and 8 GiB, after more commands.
 func three(t *testing.T, more ...Command) View {
 	m := New()
-	must(t, m, SetMesh{netip.MustParsePrefix("10.88.0.0/16")})
+	must(t, m, SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16")})
 	for _, name := range []string{"ams1", "ams2", "fra", "nyc"} {
 		must(t, m, RegisterNode{host(name)})
 	}

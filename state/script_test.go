@@ -154,7 +154,7 @@ func parse(t *testing.T, verb, name string, args map[string]string) Command {
 	case "cordon", "uncordon":
 		return CordonNode{name, verb == "cordon"}
 	case "mesh":
-		return SetMesh{netip.MustParsePrefix(name)}
+		return SetMesh{PodCIDR: netip.MustParsePrefix(name)}
 	case "create":
 		return CreatePod{
 			Name: name, UID: args["uid"], Node: args["node"], Containers: testContainers, Created: time.Unix(1, 0),

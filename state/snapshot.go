@@ -17,6 +17,7 @@ type snapshot struct {
 	Version    int          `json:"version"`
 	Index      uint64       `json:"index"`
 	PodCIDR    netip.Prefix `json:"podCIDR"`
+	MeshID     string       `json:"meshID,omitempty"`
 	Nodes      []Node       `json:"nodes"`
 	Pods       []Pod        `json:"pods"`
 	Migrations []Migration  `json:"migrations"`
@@ -36,7 +37,7 @@ func (v View) Snapshot(w io.Writer) error {
 	e := json.NewEncoder(b)
 	e.SetEscapeHTML(false)
 	err := e.Encode(snapshot{
-		Version: snapshotVersion, Index: v.t.index, PodCIDR: v.t.podCIDR,
+		Version: snapshotVersion, Index: v.t.index, PodCIDR: v.t.podCIDR, MeshID: v.t.meshID,
 		Nodes: v.Nodes(), Pods: v.Pods(), Migrations: v.Migrations(),
 		Volumes: v.Volumes(), Tokens: v.Tokens(), Enrolments: sorted(v.t.enrolments),
 		Finished: v.t.finished, Outcomes: v.t.outcomes,
@@ -65,7 +66,7 @@ func (m *Machine) Restore(r io.Reader) error {
 		return errors.New("reading a snapshot of the state: something follows it")
 	}
 	fresh := New()
-	fresh.t.index, fresh.t.podCIDR, fresh.t.finished = s.Index, s.PodCIDR, s.Finished
+	fresh.t.index, fresh.t.meshID, fresh.t.podCIDR, fresh.t.finished = s.Index, s.MeshID, s.PodCIDR, s.Finished
 	for _, n := range s.Nodes {
 		fresh.putNode(n)
 	}

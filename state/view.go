@@ -24,6 +24,9 @@ func (v View) Latest() string {
 	return v.t.outcomes[len(v.t.outcomes)-1].ID
 }
 
+// MeshID tells this mesh from any other, whatever they are called; "" as long as it is not set.
+func (v View) MeshID() string { return v.t.meshID }
+
 // PodCIDR returns the prefix of all pods, invalid as long as it is not set.
 func (v View) PodCIDR() netip.Prefix { return v.t.podCIDR }
 

@@ -61,6 +61,7 @@ func (f *follower) run(ctx context.Context) {
 			}
 		}
 		f.log.Info("following a server", "server", s.node)
+		f.waitFor("")
 		s = f.follow(ctx, s)
 	}
 	if s != nil {
@@ -129,8 +130,7 @@ func (f *follower) greet(c net.Conn, node string, led bool) (*session, error) {
 	if led && n.Leader == "" {
 		return nil, errors.New("it knows no leader")
 	}
-	f.tell(n)
-	return s, nil
+	return s, f.tell(n)
 }
 
 // follow takes what a server sends until it is lost, or a better one is found, which it returns.
@@ -201,7 +201,7 @@ func (f *follower) take(s *session) error {
 		case frameNews:
 			var n news
 			if err = json.Unmarshal(payload, &n); err == nil {
-				f.tell(n)
+				err = f.tell(n)
 			}
 		case frameEntry:
 			err = f.apply(payload)
@@ -258,8 +258,12 @@ func (f *follower) restore(head []byte, r io.Reader) error {
 	return nil
 }
 
-// tell notes the news of a server.
-func (f *follower) tell(n news) {
+// tell notes the news of a server, unless its mesh is another one than this node's.
+func (f *follower) tell(n news) error {
+	if !sameMesh(n.Mesh, f.View().MeshID()) {
+		f.waitFor(anotherMesh)
+		return errors.New(anotherMesh)
+	}
 	f.mu.Lock()
 	before := f.news.Leader
 	f.news, f.heard = n, time.Now()
@@ -267,7 +271,15 @@ func (f *follower) tell(n news) {
 	if n.Leader != before {
 		f.board.stir()
 	}
+	return nil
 }
+
+// anotherMesh is what a node meets if all servers have begun anew, say on new disks. To believe them would be to
+// forget every pod.
+const anotherMesh = "the servers that answer know nothing of the mesh that this node was in; restart its agent if they are right"
+
+// sameMesh says whether two IDs may be of one mesh. One that isn't known yet may be any.
+func sameMesh(a, b string) bool { return a == b || a == "" || b == "" }
 
 // told returns the latest news, and how long ago it came; that is negative if there were none.
 func (f *follower) told() (news, time.Duration) {

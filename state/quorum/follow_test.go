@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -305,19 +307,28 @@ func TestSyncIsLinear(t *testing.T) {
 	})
 }
 
-// TestAnotherHistory has the mesh lose its memory, as one does that is recovered without its newest commands.
+// TestAnotherHistory has the mesh lose its newest commands, as one may that is recovered from the loss of its majority.
 func TestAnotherHistory(t *testing.T) {
 	for name, commands := range map[string]int{"shorter": 0, "longer": 40} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMesh(t, 0, quick(), append([]string{plain}, servers...)...)
 				m.found(m.leader(servers...))
-				m.fill("ams", 20, 10)
-				require.NoError(t, m.nodes[plain].Sync(m.ctx()))
-				m.net.isolate(plain, servers, true) // else it would tell that there is a mesh
+				m.agree(append([]string{plain}, servers...)...)
+				older := t.TempDir()
 				for _, s := range servers {
 					m.kill(s)
-					m.dirs[s] = t.TempDir()
+					require.NoError(t, os.CopyFS(filepath.Join(older, s), os.DirFS(m.dirs[s])))
+				}
+				for _, s := range servers {
+					m.open(s)
+				}
+				m.fill(m.leader(servers...), 20, 10)
+				require.NoError(t, m.nodes[plain].Sync(m.ctx()))
+				lost := m.nodes[plain].View().Index()
+				for _, s := range servers {
+					m.kill(s)
+					m.dirs[s] = filepath.Join(older, s)
 				}
 				m.net.isolate(plain, servers, true)
 				for _, s := range servers {
@@ -325,6 +336,9 @@ func TestAnotherHistory(t *testing.T) {
 				}
 				m.propose(m.leader(servers...), register("other", false))
 				m.fill("ams", commands, 10)
+				if commands == 0 {
+					require.Less(t, m.nodes["ams"].View().Index(), lost)
+				}
 				m.net.heal()
 				_, err := m.nodes[plain].Await(m.ctx(), func(v state.View) bool { _, ok := v.Node("other"); return ok })
 				require.NoError(t, err)
@@ -333,4 +347,39 @@ func TestAnotherHistory(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAnotherMesh has all servers begin anew, on new disks: who knows of pods doesn't believe that there are none.
+func TestAnotherMesh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 0, quick(), append([]string{plain}, servers...)...)
+		m.found(m.leader(servers...))
+		require.NoError(t, m.nodes[plain].Sync(m.ctx()))
+		m.net.isolate(plain, servers, true) // else it would tell that there is a mesh
+		for _, s := range servers {
+			m.kill(s)
+			m.lose(s)
+		}
+		m.net.isolate(plain, servers, true)
+		for _, s := range servers {
+			m.open(s)
+		}
+		m.propose(m.leader(servers...), state.SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16"), ID: newID()})
+		m.net.heal()
+		require.Eventually(t, func() bool { return m.nodes[plain].Status().Waiting == anotherMesh }, time.Minute, time.Millisecond)
+		require.Len(t, m.nodes[plain].View().Pods(), 1)
+		ctx, cancel := contextWithTimeout(m, 5*time.Second)
+		defer cancel()
+		_, err := m.nodes[plain].Propose(ctx, register(plain, false))
+		require.Error(t, err)
+		require.NoError(t, m.nodes["ams"].Sync(m.ctx()))
+		_, ok := m.nodes["ams"].View().Node(plain)
+		require.False(t, ok)
+
+		m.stop(plain)
+		m.open(plain)
+		require.True(t, m.propose(plain, register(plain, false)).OK)
+		require.Empty(t, m.nodes[plain].View().Pods())
+		require.Empty(t, m.nodes[plain].Status().Waiting)
+	})
 }

@@ -26,6 +26,8 @@ type request struct {
 	Leave string `json:"leave,omitempty"`
 	// Who asks whoever gets the request for its standing.
 	Who bool `json:"who,omitempty"`
+	// Mesh is the ID of the mesh that the asking node is in, as far as it knows.
+	Mesh string `json:"mesh,omitempty"`
 	// Relay allows a node that doesn't lead to pass the request on, once.
 	Relay bool `json:"relay,omitempty"`
 }
@@ -48,6 +50,7 @@ type answer struct {
 
 // forward sends a request to a node and returns its answer.
 func (q *Quorum) forward(ctx context.Context, node string, r request) (answer, error) {
+	r.Mesh = q.View().MeshID()
 	data, err := encode(r)
 	if err != nil {
 		return answer{}, fmt.Errorf("encoding a request: %w", notProposed(err))
@@ -113,6 +116,9 @@ func (q *Quorum) handle(ctx context.Context, r request) (answer, error) {
 	}
 	if r.Who {
 		return answer{Standing: q.standing()}, nil
+	}
+	if !sameMesh(r.Mesh, q.View().MeshID()) {
+		return answer{}, fmt.Errorf("%w: %s is in another mesh", ErrNotProposed, q.cfg.Node)
 	}
 	leader, s := q.Leader(), q.seat.Load()
 	switch {

@@ -40,6 +40,8 @@ type hello struct {
 
 // news is how a server sees the mesh.
 type news struct {
+	// Mesh is the ID of its mesh, empty until that is set.
+	Mesh string `json:"mesh"`
 	// Leader is empty while the server knows none.
 	Leader string `json:"leader"`
 	Term   uint64 `json:"term"`

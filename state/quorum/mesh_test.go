@@ -181,7 +181,7 @@ func (m *mesh) propose(node string, c state.Command) state.Result {
 // found makes the mesh's first records through one node.
 func (m *mesh) found(node string) {
 	m.t.Helper()
-	commands := []state.Command{state.SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16")}}
+	commands := []state.Command{state.SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16"), ID: newID()}}
 	for _, s := range servers {
 		commands = append(commands, register(s, true))
 	}
