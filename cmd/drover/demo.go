@@ -5,8 +5,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
 	"syscall"
 	"text/tabwriter"
 
@@ -35,7 +33,7 @@ the lab. Needs root.`,
 				return err
 			}
 			if o.Fill, err = parseSize(fill); err != nil {
-				return err
+				return fmt.Errorf("--fill %q: %w", fill, err)
 			}
 			o.Name = flags.name
 			if !cmd.Flags().Changed("name") {
@@ -93,19 +91,4 @@ func showDemo(out io.Writer, r demo.Result) {
 	if len(r.Leaks) == 0 {
 		fmt.Fprintln(out, "Nothing is left of the lab.")
 	}
-}
-
-// parseSize reads a number of bytes such as 512, 64KiB or 8MiB.
-func parseSize(text string) (int64, error) {
-	number, shift := text, 0
-	for i, unit := range []string{"B", "KiB", "MiB", "GiB"} {
-		if n, ok := strings.CutSuffix(text, unit); ok && (unit != "B" || !strings.HasSuffix(n, "i")) {
-			number, shift = n, 10*i
-		}
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 32)
-	if err != nil || n < 0 {
-		return 0, fmt.Errorf("--fill %q: want a size such as 8MiB", text)
-	}
-	return n << shift, nil
 }

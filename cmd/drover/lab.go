@@ -71,6 +71,7 @@ func newLabUp(flags *labFlags) *cobra.Command {
 		Short: "Start a lab; one that is up already stays as it is",
 		Example: `  drover lab up --sites 3 --wan 200mbit/50ms
   drover lab up --wan 200mbit/50ms,jitter=5ms,reorder=1%,loss=0.1%
+  drover lab up --clock fra=+100000s --cpu-mask fra=avx2,bmi2 --disk ams=512mb
   drover lab up --sites 5 --bare             # hosts without a mesh, to be made with drover mesh init and join`,
 		Args: cobra.NoArgs,
 		PreRunE: func(*cobra.Command, []string) (err error) {

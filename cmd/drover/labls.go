@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,6 +80,13 @@ func printSites(w io.Writer, sites []lab.SiteStatus) error {
 	t.column("AGENT", func(s lab.SiteStatus) string { return number(s.AgentPID) })
 	t.column("RESTARTS", func(s lab.SiteStatus) string { return fmt.Sprint(s.Restarts) })
 	t.columnIfAny("CLOCK", func(s lab.SiteStatus) string { return unlessZero("%+gs", s.ClockS) })
+	t.columnIfAny("CPU WITHOUT", func(s lab.SiteStatus) string { return strings.Join(s.CPUMask, ",") })
+	t.columnIfAny("DISK", func(s lab.SiteStatus) string {
+		if s.Disk == 0 {
+			return ""
+		}
+		return size(s.DiskUsed) + " of " + size(s.Disk)
+	})
 	return table(w, t.headings, t.rows)
 }
 

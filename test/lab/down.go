@@ -78,6 +78,9 @@ func destroy(ctx context.Context, name string, children []*exec.Cmd) error {
 	if err := unmountBelow(dir); err != nil {
 		return fmt.Errorf("taking lab %q down: %w", name, err)
 	}
+	if err := awaitLoops(ctx, dir); err != nil {
+		return fmt.Errorf("taking lab %q down: %w", name, err)
+	}
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("taking lab %q down: %w", name, err)
 	}

@@ -52,7 +52,9 @@ type Site struct {
 
 // Host is what tells a site from the machine that the lab runs on. The zero Host doesn't differ.
 type Host struct {
-	Clock time.Duration `json:"clock_ns,omitempty"` // what its monotonic and boot clocks are ahead of the machine's
+	Clock   time.Duration `json:"clock_ns,omitempty"`   // what its monotonic and boot clocks are ahead of the machine's
+	CPUMask []string      `json:"cpu_mask,omitempty"`   // flags that its /proc/cpuinfo lacks; its processes can use them all the same
+	Disk    int64         `json:"disk_bytes,omitempty"` // size of the file system of its /var/lib/drover; 0 is the machine's own
 }
 
 // plan is what lab.json says: all that can't be seen from the running lab. It is written before the

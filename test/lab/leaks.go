@@ -20,7 +20,7 @@ import (
 
 // Leak is something that is there after a lab and wasn't before it.
 type Leak struct {
-	Kind string `json:"kind"` // mount, link, address, route, rule, netns, nft, cgroup, process, file
+	Kind string `json:"kind"` // mount, loop, link, address, route, rule, netns, nft, cgroup, process, file
 	Name string `json:"name"`
 }
 
@@ -40,7 +40,7 @@ func Snapshot() (State, error) {
 	s := State{make(map[Leak]bool)}
 	var err error
 	for _, look := range []func(add func(kind, name string)) error{
-		lookMounts, lookNetwork, lookNFT, lookCgroups, lookProcesses, lookFiles,
+		lookMounts, lookLoops, lookNetwork, lookNFT, lookCgroups, lookProcesses, lookFiles,
 	} {
 		err = errors.Join(err, look(func(kind, name string) { s.items[Leak{kind, name}] = true }))
 	}
@@ -100,6 +100,14 @@ func lookMounts(add func(kind, name string)) error {
 	names, err := filepath.Glob("/run/netns/*drover*")
 	for _, name := range names {
 		add("netns", name)
+	}
+	return err
+}
+
+func lookLoops(add func(kind, name string)) error {
+	found, err := loops(stateRoot)
+	for _, name := range found {
+		add("loop", name)
 	}
 	return err
 }

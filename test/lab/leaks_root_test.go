@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,12 +65,18 @@ func TestLeaksAreFound(t *testing.T) {
 	}
 	netns := filepath.Join(t.TempDir(), "netns")
 	file := filepath.Join(stateRoot, "t-leaks")
+	var disk *os.File
 
 	cases := []struct {
 		kind, name string
 		make, mend func()
 	}{
 		{"mount", "/mnt", func() { require.NoError(t, unix.Mount("x", "/mnt", "tmpfs", 0, "")) }, func() { require.NoError(t, unix.Unmount("/mnt", 0)) }},
+		{"loop", file, func() {
+			require.NoError(t, os.MkdirAll(file, 0o700))
+			disk, err = makeDisk(filepath.Join(file, "disk.img"), leastDisk)
+			require.NoError(t, err)
+		}, func() { require.NoError(t, errors.Join(disk.Close(), os.RemoveAll(file))) }},
 		{"link", "leak0", func() { ip("link", "add", "leak0", "type", "veth", "peer", "name", "leak1") }, func() { ip("link", "del", "leak0") }},
 		{"address", "10.1.2.3", func() { ip("addr", "add", "10.1.2.3/32", "dev", "lo") }, func() { ip("addr", "del", "10.1.2.3/32", "dev", "lo") }},
 		{"route", "10.9.9.0", func() { ip("route", "add", "blackhole", "10.9.9.0/24", "table", "4088") }, func() { ip("route", "del", "blackhole", "10.9.9.0/24", "table", "4088") }},

@@ -25,7 +25,7 @@ type step struct {
 //	/run                a tmpfs of its own
 //	/etc, /var/lib      the host's, copied on write into memory
 //	/etc/drover         the site's directory etc
-//	/var/lib/drover     the site's directory lib
+//	/var/lib/drover     the site's directory lib, or a disk of its own
 //	/var/lib/drover-lab hidden
 //	/proc, /sys         of its own namespaces
 //	/sys/fs/cgroup      the site's cgroup of each hierarchy
@@ -39,9 +39,11 @@ func (l *Lab) arrangeMounts(me Site) error {
 		step{"tmpfs", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=755"},
 		step{"tmpfs", stage, "tmpfs", 0, "mode=700"},
 		step{l.sitePath(me.Name, "etc"), stage + "/etc", "", unix.MS_BIND, ""},
-		step{l.sitePath(me.Name, "lib"), stage + "/lib", "", unix.MS_BIND, ""},
 		step{cgroupRoot, stage + "/cgroup", "", unix.MS_BIND | unix.MS_REC, ""},
 	); err != nil {
+		return err
+	}
+	if err := l.arrangeState(me); err != nil {
 		return err
 	}
 	for _, dir := range []string{"/etc", "/var/lib"} {
@@ -62,6 +64,9 @@ func (l *Lab) arrangeMounts(me Site) error {
 	); err != nil {
 		return err
 	}
+	if err := arrangeCPU(me.CPUMask); err != nil {
+		return err
+	}
 	if err := arrangeCgroups(stage+"/cgroup", groups, l.cgroup(me.Name)); err != nil {
 		return err
 	}
@@ -75,6 +80,14 @@ func (l *Lab) arrangeMounts(me Site) error {
 		return err
 	}
 	return os.Chmod("/run/lock", 0o1777)
+}
+
+// arrangeState stages what will be the site's /var/lib/drover.
+func (l *Lab) arrangeState(me Site) error {
+	if me.Disk > 0 {
+		return mountDisk(l.sitePath(me.Name, "disk.img"), me.Disk, stage+"/lib")
+	}
+	return run(step{l.sitePath(me.Name, "lib"), stage + "/lib", "", unix.MS_BIND, ""})
 }
 
 // arrangeCgroups mounts of each hierarchy, whose mounts are staged, the cgroup at path, and repeats the links by which v1
@@ -120,6 +133,14 @@ func coverWithMemory(dir string) error {
 		}
 	}
 	return run(step{"overlay", dir, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%[2]s/work", dir, layer)})
+}
+
+// bindFile mounts a file on another.
+func bindFile(source, target string) error {
+	if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mounting %s on %s: %w", source, target, err)
+	}
+	return nil
 }
 
 func run(steps ...step) error {

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -93,7 +94,7 @@ func (o *Options) checkHosts() error {
 }
 
 func (h Host) check() error {
-	return checkClock(h.Clock)
+	return errors.Join(checkClock(h.Clock), checkMask(h.CPUMask), checkDisk(h.Disk))
 }
 
 // agentCommand runs the agent as its systemd unit does.

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/drover-mesh/drover/test/wan"
 )
 
@@ -36,6 +38,9 @@ type SiteStatus struct {
 	Restarts int        `json:"agent_restarts"`
 	Log      string     `json:"agent_log,omitempty"`
 	ClockS   float64    `json:"clock_offset_s"` // its monotonic and boot clocks are ahead of the machine's, seconds
+	CPUMask  []string   `json:"cpu_mask"`       // flags that its /proc/cpuinfo lacks
+	Disk     int64      `json:"disk_bytes"`     // of its state directory; 0: not limited
+	DiskUsed int64      `json:"disk_used_bytes"`
 }
 
 // LinkStatus is one directed link for people and their programs. Shares are from 0 to 1.
@@ -139,7 +144,11 @@ func (l *Lab) SiteStatus(ctx context.Context, site string) (SiteStatus, error) {
 }
 
 func (l *Lab) siteStatus(ctx context.Context, site Site, init int) SiteStatus {
-	s := SiteStatus{Name: site.Name, Address: site.Address, Address6: site.Address6, InitPID: init, ClockS: site.Clock.Seconds()}
+	s := SiteStatus{Name: site.Name, Address: site.Address, Address6: site.Address6, InitPID: init, ClockS: site.Clock.Seconds(), CPUMask: []string{}, Disk: site.Disk}
+	s.CPUMask = append(s.CPUMask, site.CPUMask...)
+	if init != 0 && site.Disk > 0 {
+		s.DiskUsed = diskUsed(init, site.Disk)
+	}
 	if !site.Agent || init == 0 {
 		return s
 	}
@@ -151,4 +160,13 @@ func (l *Lab) siteStatus(ctx context.Context, site Site, init int) SiteStatus {
 		}
 	}
 	return s
+}
+
+// diskUsed is what can't be written any more of a site's disk, its own overhead included, or 0 if the site is just going.
+func diskUsed(init int, disk int64) int64 {
+	var st unix.Statfs_t
+	if unix.Statfs(fmt.Sprintf("/proc/%d/root/var/lib/drover", init), &st) != nil {
+		return 0
+	}
+	return max(0, disk-int64(st.Bavail)*st.Bsize)
 }
