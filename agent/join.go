@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,8 +26,7 @@ func (a *agent) join(ctx context.Context, config migrate.Config, arriving func(u
 	defer settling.Wait()
 	self := a.self(ctx)
 	self.Enrols = a.transport.Identity().Authority != nil
-	commands := []state.Command{state.SetMesh{PodCIDR: a.config.PodCIDR, ID: rand.Text()}, state.RegisterNode{Node: self}}
-	for _, command := range commands {
+	for _, command := range introduction(a.config.PodCIDR, self) {
 		if !a.insist(ctx, command) {
 			return
 		}
@@ -48,6 +49,14 @@ func (a *agent) join(ctx context.Context, config migrate.Config, arriving func(u
 	settling.Go(func() { a.pods.keepRecovering(ctx, arriving) })
 	settling.Go(func() { a.pods.keepRunning(ctx, arriving) })
 	keepRoutes(ctx, a.quorum, a.host.router, a.log)
+}
+
+// introduction is what a node tells the mesh first: how it understands it, and itself.
+func introduction(podCIDR netip.Prefix, self state.Node) []state.Command {
+	return []state.Command{
+		state.SetMesh{PodCIDR: podCIDR, ID: strings.ToLower(rand.Text())},
+		state.RegisterNode{Node: self},
+	}
 }
 
 // claiming is a source for the moves of an earlier agent: nobody may do anything else to a pod while it is thawed or
