@@ -3,6 +3,7 @@ package volumes
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -98,7 +99,18 @@ func archiveOf(t testing.TB, images map[string]v1.Image) []byte {
 	}
 	var buf bytes.Buffer
 	require.NoError(t, tarball.MultiWrite(tags, &buf))
-	return buf.Bytes()
+	var files []tarFile // once more: as root's it could be unpacked by root only
+	r := tar.NewReader(&buf)
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return tarOf(t, files...)
+		}
+		require.NoError(t, err)
+		content, err := io.ReadAll(r)
+		require.NoError(t, err)
+		files = append(files, regular(h.Name, string(content)))
+	}
 }
 
 // edit changes the files of a directory whose names match a pattern.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/stretchr/testify/require"
 )
 
@@ -81,6 +82,8 @@ func FuzzLoad(f *testing.F) {
 	f.Add(sampleTar(f))
 	f.Add(tarOf(f, symlink("a", "/"), regular("a/etc/x", "x")))
 	f.Add([]byte{0x28, 0xb5, 0x2f, 0xfd, 0})
+	f.Add(tarDir(f, layoutOf(f, map[string]any{"x:1": twoLayers(f)})))
+	f.Add(archiveOf(f, map[string]v1.Image{"x:1": twoLayers(f)}))
 	s := newStore(f, WithLimits(Limits{Entries: 1000, Bytes: 1 << 20}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		image, err := load(t, s, "x", bytes.NewReader(b))
