@@ -97,8 +97,11 @@ func (i *images) find(ctx context.Context, what string, name oci.Name, policy st
 	}
 	tried := []string{i.node + " does not have it"}
 	image, err = i.fromPeers(ctx, name, progress)
-	if err == nil || ctx.Err() != nil {
-		return image, err
+	if err == nil {
+		return image, nil
+	}
+	if ctx.Err() != nil {
+		return volumes.Image{}, context.Cause(ctx)
 	}
 	tried = append(tried, err.Error())
 	switch {

@@ -21,6 +21,7 @@ import (
 	"github.com/drover-mesh/drover/state"
 	"github.com/drover-mesh/drover/transport"
 	"github.com/drover-mesh/drover/transport/wire"
+	"github.com/drover-mesh/drover/volumes"
 )
 
 // site is the receiving end of moves from ams to fra, with a real transport on loopback and a host of memory.
@@ -28,6 +29,7 @@ type site struct {
 	machineLedger
 	memoryHost
 	arrivals *migrate.Arrivals
+	layers   *volumes.Store
 	plan     migrate.Plan
 	from     map[string]*transport.Transport // by node
 	to       *transport.Transport
@@ -161,7 +163,8 @@ func newSite(t *testing.T) *site {
 	require.NoError(t, os.Mkdir(journals, 0o700))
 	life, end := context.WithCancel(context.Background())
 	s.arrivals = migrate.NewArrivals(life, migrate.Config{Node: "fra", Journals: journals, Ledger: &s.machineLedger, Log: log}, &s.memoryHost)
-	server := moveServer{arrivals: s.arrivals, log: log}
+	s.layers = newImageStore(t)
+	server := moveServer{arrivals: s.arrivals, layers: s.layers, log: log}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.serve(life, control) })
 	serving.Go(func() { _ = server.serve(life, s.to.Listener(transport.Bulk)) })
