@@ -75,18 +75,26 @@ func (r *Runtime) Checkpoint(uid string) (Checkpoint, error) {
 			c.Record.IPC = one.Name
 		}
 		container := s.container(one.Name)
+		external, err := r.external(s, container, one.Pid)
+		if err != nil {
+			return Checkpoint{}, err
+		}
 		c.Containers = append(c.Containers, ContainerCheckpoint{
 			Name: one.Name, Pid: one.Pid, Root: container.Root, Freezer: r.Freezer(uid, one.Name),
-			External: r.external(s, container, one.Pid), Descriptors: state.Descriptors,
+			External: external, Descriptors: state.Descriptors,
 		})
 	}
 	return c, nil
 }
 
 // external are the mount points of a container whose content is not its own.
-func (r *Runtime) external(s Spec, c Container, pid int) map[string]string {
+func (r *Runtime) external(s Spec, c Container, pid int) (map[string]string, error) {
+	binds, err := r.binds(s, c)
+	if err != nil {
+		return nil, err
+	}
 	all := map[string]string{}
-	for _, b := range r.binds(s, c) {
+	for _, b := range binds {
 		all[b.Destination] = b.Destination // as runc has it: libcontainer, addCriuDumpMount
 	}
 	for _, path := range maskedFiles() {
@@ -94,7 +102,7 @@ func (r *Runtime) external(s Spec, c Container, pid int) map[string]string {
 			all[path] = "/dev/null" // as runc has it: libcontainer, addMaskPaths
 		}
 	}
-	return all
+	return all, nil
 }
 
 // memory are the directories of what the pod has in memory, by names that are the same at every site.
@@ -137,8 +145,11 @@ func (r *Runtime) Restore(ctx context.Context, s Spec, record Record) (Restore, 
 	if err := r.Kill(ctx, s.UID); err != nil {
 		return Restore{}, fmt.Errorf("restoring pod %s: %w", s.Name, err)
 	}
-	if err := r.Create(ctx, s); err != nil {
-		return Restore{}, err
+	if s.Hostname == "" {
+		s.Hostname = s.Manifest.Hostname()
+	}
+	if err := r.create(s); err != nil {
+		return Restore{}, fmt.Errorf("restoring pod %s: %w", s.Name, err)
 	}
 	out := Restore{Memory: r.memory(s)}
 	for _, past := range record.Containers {
@@ -151,6 +162,9 @@ func (r *Runtime) Restore(ctx context.Context, s Spec, record Record) (Restore, 
 		}
 		if !past.Live {
 			continue
+		}
+		if err := r.bindSubPaths(s, s.container(past.Name)); err != nil {
+			return Restore{}, fmt.Errorf("restoring pod %s: container %s: %w", s.Name, past.Name, err)
 		}
 		out.Containers = append(out.Containers, ContainerRestore{
 			Name: past.Name, Command: r.command(s, past.Name), Env: environment(), MonitorIn: r.cgroups.monitors(), MonitorPid: p.conmonPid(),

@@ -77,3 +77,8 @@ func (p podPaths) shm() string                  { return filepath.Join(p.run, "_
 func (p podPaths) namespaces() string           { return filepath.Join(p.run, "_ns") }
 func (p podPaths) namespace(kind string) string { return filepath.Join(p.namespaces(), kind) }
 func (p podPaths) memory(volume string) string  { return filepath.Join(p.run, "_volumes", volume) }
+
+// subPath is where the part of a volume that a container mounts is bound to; each of its mounts has a number.
+func (p podPaths) subPath(container, mount string) string {
+	return filepath.Join(p.run, "_subpaths", container, mount)
+}

@@ -159,7 +159,11 @@ func (r *Runtime) remove(ctx context.Context, uid string) error {
 	if err != nil {
 		return err
 	}
-	for _, at := range append(mounts, p.shm()) { // a removal would go into them
+	parts, err := filepath.Glob(p.subPath("*", "*"))
+	if err != nil {
+		return err
+	}
+	for _, at := range append(append(mounts, parts...), p.shm()) { // a removal would go into them
 		if err := unmount(at); err != nil {
 			return err
 		}

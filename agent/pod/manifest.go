@@ -1,20 +1,26 @@
 package pod
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
 // maxManifest bounds a manifest in bytes; Kubernetes itself stores at most 1.5 MiB an object.
 const maxManifest = 1 << 20
+
+// maxGrace is some 68 years, in seconds.
+const maxGrace = 1 << 31
 
 // Manifest is a Kubernetes v1 Pod that has been found runnable here: every field that is set is honoured.
 type Manifest struct {
@@ -27,9 +33,9 @@ func ParseManifest(data []byte) (*Manifest, error) {
 	if len(data) > maxManifest {
 		return nil, problem("", "the manifest has %d bytes, at most %d are read", len(data), maxManifest)
 	}
-	document, err := yaml.YAMLToJSONStrict(data)
+	document, err := toJSON(data)
 	if err != nil {
-		return nil, problem("", "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		return nil, problem("", "%s", err)
 	}
 	var fields map[string]any
 	if err := json.Unmarshal(document, &fields); err != nil || fields == nil {
@@ -38,12 +44,15 @@ func ParseManifest(data []byte) (*Manifest, error) {
 	if fields["apiVersion"] != "v1" || fields["kind"] != "Pod" {
 		return nil, problem("", "apiVersion v1 and kind Pod are expected, not %v %v", fields["apiVersion"], fields["kind"])
 	}
+	var found ManifestError
+	if found.implausible("", fields); len(found.Problems) > 0 {
+		return nil, &found
+	}
 	m := &Manifest{}
 	unknown, err := kjson.UnmarshalStrict(document, &m.pod)
 	if err != nil {
 		return nil, problem("", "%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
-	var found ManifestError
 	strange := map[string]bool{}
 	for _, err := range unknown {
 		var field kjson.FieldError
@@ -53,11 +62,35 @@ func ParseManifest(data []byte) (*Manifest, error) {
 		found.add("", "%s", err)
 	}
 	found.refuse(fields, strange)
-	found.validate(&m.pod)
+	found.validate(m)
 	if len(found.Problems) > 0 {
 		return nil, &found
 	}
 	return m, nil
+}
+
+// toJSON turns the one document that a manifest holds into JSON.
+func toJSON(data []byte) (document []byte, err error) {
+	for documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data))); ; {
+		text, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			return document, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		next, err := yaml.YAMLToJSONStrict(text)
+		switch {
+		case err != nil:
+			reason := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "unmarshal errors:\n")
+			return nil, errors.New(strings.TrimSpace(reason))
+		case string(next) == "null": // comments at most
+		case document != nil:
+			return nil, errors.New("one Pod is expected, and there are more documents")
+		default:
+			document = next
+		}
+	}
 }
 
 // ManifestError lists everything that is wrong with a manifest.
@@ -96,72 +129,6 @@ func problem(field, format string, args ...any) error {
 	return e
 }
 
-// validate reports values that are understood and can't work.
-func (e *ManifestError) validate(pod *corev1.Pod) {
-	e.check("metadata.name", validation.IsDNS1123Subdomain(pod.Name))
-	if pod.Spec.Hostname != "" {
-		e.check("spec.hostname", validation.IsDNS1123Label(pod.Spec.Hostname))
-	}
-	if grace := pod.Spec.TerminationGracePeriodSeconds; grace != nil && *grace < 0 {
-		e.add("spec.terminationGracePeriodSeconds", "%d is negative", *grace)
-	}
-	switch pod.Spec.RestartPolicy {
-	case "", corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever:
-	default:
-		e.add("spec.restartPolicy", "%q is none of Always, OnFailure, Never", pod.Spec.RestartPolicy)
-	}
-	if len(pod.Spec.Containers) == 0 {
-		e.add("spec.containers", "at least one is required")
-	}
-	names := map[string]bool{}
-	for kind, list := range map[string][]corev1.Container{"initContainers": pod.Spec.InitContainers, "containers": pod.Spec.Containers} {
-		for i := range list {
-			at := fmt.Sprintf("spec.%s[%d]", kind, i)
-			e.validateContainer(at, &list[i])
-			if names[list[i].Name] {
-				e.add(at+".name", "%q is the name of another container too", list[i].Name)
-			}
-			names[list[i].Name] = true
-		}
-	}
-}
-
-func (e *ManifestError) validateContainer(at string, c *corev1.Container) {
-	e.check(at+".name", validation.IsDNS1123Label(c.Name))
-	if c.Image == "" {
-		e.add(at+".image", "required")
-	}
-	if len(c.Command) == 0 {
-		e.add(at+".command", "required: images here carry no entrypoint")
-	}
-	if c.WorkingDir != "" && !strings.HasPrefix(c.WorkingDir, "/") {
-		e.add(at+".workingDir", "%q is not an absolute path", c.WorkingDir)
-	}
-	for i, v := range c.Env {
-		e.check(fmt.Sprintf("%s.env[%d].name", at, i), validation.IsEnvVarName(v.Name))
-	}
-	for name, limit := range c.Resources.Limits {
-		if limit.Sign() <= 0 {
-			e.add(fmt.Sprintf("%s.resources.limits.%s", at, name), "%s is not positive", limit.String())
-		}
-	}
-	for name, request := range c.Resources.Requests {
-		field := fmt.Sprintf("%s.resources.requests.%s", at, name)
-		if request.Sign() < 0 {
-			e.add(field, "%s is negative", request.String())
-		}
-		if limit, ok := c.Resources.Limits[name]; ok && request.Cmp(limit) > 0 {
-			e.add(field, "%s exceeds the limit %s", request.String(), limit.String())
-		}
-	}
-}
-
-func (e *ManifestError) check(field string, wrong []string) {
-	for _, reason := range wrong {
-		e.add(field, "%s", reason)
-	}
-}
-
 // Name is the pod's name.
 func (m *Manifest) Name() string { return m.pod.Name }
 
@@ -188,7 +155,7 @@ func (m *Manifest) RestartPolicy() string {
 // GracePeriod is the time between SIGTERM and SIGKILL; 30 s when the manifest doesn't say, as in Kubernetes.
 func (m *Manifest) GracePeriod() time.Duration {
 	if grace := m.pod.Spec.TerminationGracePeriodSeconds; grace != nil {
-		return time.Duration(min(*grace, 1<<31)) * time.Second
+		return time.Duration(min(*grace, maxGrace)) * time.Second
 	}
 	return corev1.DefaultTerminationGracePeriodSeconds * time.Second
 }
@@ -196,13 +163,14 @@ func (m *Manifest) GracePeriod() time.Duration {
 // MarshalJSON gives the manifest as a v1 Pod.
 func (m *Manifest) MarshalJSON() ([]byte, error) { return json.Marshal(&m.pod) }
 
-// UnmarshalJSON is ParseManifest.
+// UnmarshalJSON takes what MarshalJSON gave. It has been found runnable once, maybe by an agent of another version, and isn't
+// judged again.
 func (m *Manifest) UnmarshalJSON(data []byte) error {
-	parsed, err := ParseManifest(data)
-	if err != nil {
-		return err
+	var pod corev1.Pod
+	if err := json.Unmarshal(data, &pod); err != nil {
+		return fmt.Errorf("reading a manifest: %w", err)
 	}
-	*m = *parsed
+	m.pod = pod
 	return nil
 }
 

@@ -31,6 +31,13 @@ func (m *Manifest) Needs() state.Needs {
 		case DiskVolume, MemoryVolume:
 		}
 	}
+	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range list {
+			if m.security(&list[i]).seccomp.Type == corev1.SeccompProfileTypeLocalhost {
+				n.Pinned = fmt.Sprintf("the seccomp profile of container %s is the node's own", list[i].Name)
+			}
+		}
+	}
 	slices.Sort(n.Volumes)
 	n.Volumes = slices.Compact(n.Volumes)
 	return n

@@ -6,37 +6,13 @@ import (
 	"slices"
 )
 
-// field says what a manifest may hold at one place.
+// field says what a manifest may hold at one place. One that is missing from its parent's members isn't supported.
 type field struct {
 	members map[string]*field // of a mapping
 	items   *field            // of a sequence
 	open    bool              // anything below is fine: labels, annotations, lists of strings
 	only    []any             // besides what is unset: just these values, which ask for what happens anyway
-}
-
-func supported() *field {
-	anything := &field{open: true}
-	off := &field{only: []any{false}}
-	quantities := &field{members: map[string]*field{"cpu": anything, "memory": anything}}
-	container := &field{members: map[string]*field{
-		"name": anything, "image": anything, "command": anything, "args": anything, "workingDir": anything,
-		"imagePullPolicy": {only: []any{"IfNotPresent", "Never"}},
-		"env":             {items: &field{members: map[string]*field{"name": anything, "value": anything}}},
-		"resources":       {members: map[string]*field{"limits": quantities, "requests": quantities}},
-		// In Kubernetes too a containerPort opens nothing; a hostPort would.
-		"ports": {items: &field{members: map[string]*field{"name": anything, "containerPort": anything, "protocol": anything}}},
-		"stdin": off, "tty": off,
-	}}
-	return &field{members: map[string]*field{
-		"apiVersion": anything, "kind": anything,
-		"metadata": {members: map[string]*field{"name": anything, "labels": anything, "annotations": anything}},
-		"spec": {members: map[string]*field{
-			"containers": {items: container}, "initContainers": {items: container}, "restartPolicy": anything, "hostname": anything,
-			"terminationGracePeriodSeconds": anything, "nodeName": anything,
-			"hostNetwork": off, "hostPID": off, "hostIPC": off, "shareProcessNamespace": off,
-			"automountServiceAccountToken": off, "enableServiceLinks": off,
-		}},
-	}}
+	why     string            // it isn't supported, or no other value is, and this is the reason
 }
 
 // refuse reports every field that is set and would not be honoured. strange holds the paths that Kubernetes itself doesn't
@@ -49,17 +25,19 @@ func (e *ManifestError) walk(at string, value any, allowed *field, strange map[s
 	if strange[at] || unset(value) {
 		return
 	}
-	if allowed == nil {
+	switch {
+	case allowed == nil:
 		e.add(at, "not supported yet")
 		return
-	}
-	if allowed.open {
+	case allowed.open:
 		return
-	}
-	if allowed.only != nil {
+	case allowed.only != nil:
 		if !slices.Contains(allowed.only, value) {
-			e.add(at, "%v is not supported yet", value)
+			e.add(at, "%v is not supported%s", value, because(allowed.why))
 		}
+		return
+	case allowed.members == nil && allowed.items == nil:
+		e.add(at, "not supported%s", because(allowed.why))
 		return
 	}
 	switch value := value.(type) {
@@ -76,6 +54,13 @@ func (e *ManifestError) walk(at string, value any, allowed *field, strange map[s
 			e.walk(fmt.Sprintf("%s[%d]", at, i), item, allowed.items, strange)
 		}
 	}
+}
+
+func because(why string) string {
+	if why == "" {
+		return " yet"
+	}
+	return ": " + why
 }
 
 // unset tells whether a value says nothing, as in what `kubectl --dry-run -o yaml` writes: null, "", {} or [].

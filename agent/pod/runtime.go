@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,6 +51,7 @@ type Spec struct {
 	Name       string // the pod's name
 	Manifest   *Manifest
 	NetNS      string            // its network namespace, as a file
+	Address    netip.Addr        // its own, for its files and variables
 	Hostname   string            // the manifest's when empty
 	Containers []Container       // the manifest's, with what they are here; init containers first
 	Volumes    map[string]string // directories on this host of volumes on disk, by their names in the pod
@@ -98,7 +100,11 @@ func (r *Runtime) Create(_ context.Context, s Spec) error {
 	if s.Hostname == "" {
 		s.Hostname = s.Manifest.Hostname()
 	}
-	if err := r.create(s); err != nil {
+	err := r.create(s)
+	if err == nil {
+		err = r.ownVolumes(s)
+	}
+	if err != nil {
 		return fmt.Errorf("creating pod %s: %w", s.Name, err)
 	}
 	return nil
@@ -120,6 +126,9 @@ func (r *Runtime) create(s Spec) error {
 		return err
 	}
 	if err := r.makeMemory(s); err != nil {
+		return err
+	}
+	if err := r.applySysctls(s); err != nil {
 		return err
 	}
 	for _, c := range s.Containers {
@@ -247,6 +256,9 @@ func (r *Runtime) start(ctx context.Context, uid, container string) error {
 		return err
 	}
 	if err := writeJSON(p.starts(), status.Starts+1); err != nil {
+		return err
+	}
+	if err := r.furnish(s, s.container(container)); err != nil {
 		return err
 	}
 	if err := r.monitor(ctx, s, container); err != nil {

@@ -20,6 +20,9 @@ type Volume struct {
 	Size  int64  // most that a MemoryVolume takes, in bytes; 0 is unlimited
 	Claim string // the NamedVolume's own name
 	Path  string // on the host, of a HostVolume
+	Type  string // what the Path of a HostVolume has to be, as in Kubernetes
+
+	ReadOnly bool // for every container
 }
 
 // Volumes are the pod's volumes, in the manifest's order.
@@ -35,12 +38,26 @@ func (m *Manifest) Volumes() []Volume {
 			}
 		case v.PersistentVolumeClaim != nil:
 			volume.Kind, volume.Claim = NamedVolume, v.PersistentVolumeClaim.ClaimName
+			volume.ReadOnly = v.PersistentVolumeClaim.ReadOnly
 		case v.HostPath != nil:
 			volume.Kind, volume.Path = HostVolume, v.HostPath.Path
+			if v.HostPath.Type != nil {
+				volume.Type = string(*v.HostPath.Type)
+			}
 		}
 		all = append(all, volume)
 	}
 	return all
+}
+
+// volume is that of a name.
+func (m *Manifest) volume(name string) (Volume, bool) {
+	for _, v := range m.Volumes() {
+		if v.Name == name {
+			return v, true
+		}
+	}
+	return Volume{}, false
 }
 
 // volumeDir is where a volume's files are on this host.
