@@ -26,6 +26,9 @@ const handBackFor = 500 * time.Millisecond
 // destination is this host as a pod comes to it.
 type destination struct{ *host }
 
+// settleTime bounds how long the end of a move waits for the limits of a pod to be set.
+const settleTime = 3 * time.Second
+
 var _ migrate.Destination = destination{}
 
 // Prepare implements [migrate.Destination].
@@ -93,12 +96,20 @@ func (s *sparing) Write(p []byte) (int, error) {
 func (s *sparing) Close() error { return s.file.Close() }
 
 // Release implements [migrate.Destination].
-func (d destination) Release(_ context.Context, p migrate.Plan) error {
+func (d destination) Release(ctx context.Context, p migrate.Plan) error {
 	err := d.router.Release(p.Pod.UID)
 	if errors.Is(err, route.ErrNoPod) { // the host was rebooted since, or the pod has left: nothing is held
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	if err := d.runtime.Settle(ctx, p.Pod.UID); err != nil { // whoever keeps pods running tries again
+		d.log.Warn("a pod that came here has no limits yet", "pod", p.Pod.Name, "err", err)
+	}
+	return nil
 }
 
 // Discard implements [migrate.Destination].

@@ -151,13 +151,14 @@ func (p *pods) keepRunning(ctx context.Context, arriving func(uid string) bool) 
 	}
 }
 
-// settled says that no container of a pod is to be started. It need not be taken then, from who may want to move it just now.
+// settled says that no container of a pod is to be started, or limited after a move. It need not be taken then, from who may
+// want to move it just now.
 func (p *pods) settled(s state.Pod) bool {
 	if !p.runtime.Ready(s.UID) {
 		return true
 	}
 	m, err := pod.ParseManifest(s.Manifest)
-	if err != nil {
+	if err != nil || !p.runtime.Settled(s.UID) {
 		return false
 	}
 	status, err := p.runtime.Status(s.UID)
@@ -168,6 +169,9 @@ func (p *pods) settled(s state.Pod) bool {
 func (p *pods) goOn(ctx context.Context, s state.Pod) error {
 	if !p.runtime.Ready(s.UID) {
 		return nil
+	}
+	if err := p.runtime.Settle(ctx, s.UID); err != nil {
+		return err
 	}
 	m, err := pod.ParseManifest(s.Manifest)
 	if err != nil {

@@ -137,7 +137,7 @@ type ContainerRestore struct {
 }
 
 // Restore prepares the restore of a pod that was dumped elsewhere, and says what it needs to know. What an earlier attempt has
-// left is removed first, but the logs. Nothing runs yet.
+// left is removed first, but the logs. Nothing runs yet. The containers have no limits until Settle.
 func (r *Runtime) Restore(ctx context.Context, s Spec, record Record) (Restore, error) {
 	if status, err := r.Status(s.UID); err == nil && len(status.Live()) > 0 {
 		return Restore{}, fmt.Errorf("restoring pod %s: it runs here already", s.Name)
@@ -148,7 +148,14 @@ func (r *Runtime) Restore(ctx context.Context, s Spec, record Record) (Restore, 
 	if s.Hostname == "" {
 		s.Hostname = s.Manifest.Hostname()
 	}
-	if err := r.create(s); err != nil {
+	err := os.MkdirAll(r.pod(s.UID).bundles, 0o700)
+	if err == nil {
+		err = os.WriteFile(r.pod(s.UID).unsettled(), nil, 0o600)
+	}
+	if err == nil {
+		err = r.create(s, false)
+	}
+	if err != nil {
 		return Restore{}, fmt.Errorf("restoring pod %s: %w", s.Name, err)
 	}
 	out := Restore{Memory: r.memory(s)}

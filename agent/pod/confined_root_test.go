@@ -79,6 +79,8 @@ mount -t tmpfs x /disk 2>&1 || unshare -U true 2>&1; echo > /dev/stderr && echo 
 		ImageConfig{User: "daemon", WorkingDir: "/usr", Env: []string{"IMAGE=yes"}})
 	s.Volumes = map[string]string{"disk": volumeOf(t)}
 	start(t, r, s)
+	weight := shell(t, "cat /sys/fs/cgroup/cpu%[1]s/cpu.shares 2>/dev/null || cat /sys/fs/cgroup%[1]s/cpu.weight", r.cgroups.pod(uid))
+	require.Contains(t, []string{"256\n", "10\n"}, weight, "the pod's, against others")
 	log, status := ended(t, r)
 	require.Zero(t, status.ExitCode, log)
 	for _, want := range []string{
@@ -184,4 +186,32 @@ func TestVolumesBelongToTheirGroup(t *testing.T) {
 	require.NoError(t, own(dir, 4003, false))
 	require.Contains(t, list(), "sub/file 0 4003 660\n")
 	require.Equal(t, before, shell(t, "stat -c %%Z %s/sub", dir), "what is right is not touched")
+}
+
+func TestRestoredContainersGetTheirLimitsLast(t *testing.T) {
+	r, s := newRuntime(t, "")
+	s = specOf(t, s.Containers[0].Root, "", "resources: {limits: {memory: 64Mi, cpu: 250m}, requests: {cpu: 125m}}", "sleep 100", ImageConfig{})
+	limits := func() string {
+		return shell(t, `cd /sys/fs/cgroup; [ ! -d cpu ] || for f in memory%[1]s/memory.limit_in_bytes cpu%[1]s/cpu.cfs_quota_us cpu%[1]s/cpu.shares cpu%[2]s/cpu.shares; do cat ./$f; done
+[ -d cpu ] || cat ./%[1]s/memory.max ./%[1]s/cpu.max ./%[1]s/cpu.weight ./%[2]s/cpu.weight`, r.cgroups.container(uid, main), r.cgroups.pod(uid))
+	}
+	require.NoError(t, r.Create(limited(t), s))
+	require.True(t, r.Settled(uid))
+	require.NoError(t, r.Remove(limited(t), uid))
+	_, err := r.Restore(limited(t), s, Record{Containers: []ContainerRecord{{Name: main, Live: true, Starts: 1}}})
+	require.NoError(t, err)
+	require.False(t, r.Settled(uid))
+	s, err = r.Spec(uid)
+	require.NoError(t, err)
+	require.NoError(t, r.monitor(limited(t), s, main)) // stands for the restore
+	require.NotContains(t, limits(), "67108864")
+	require.NotContains(t, limits(), "25000")
+	for range 2 {
+		require.NoError(t, r.Settle(limited(t), uid))
+		require.True(t, r.Settled(uid))
+		require.Contains(t, []string{"67108864\n25000\n128\n128\n", "67108864\n25000 100000\n5\n5\n"}, limits())
+	}
+	require.NoError(t, r.Kill(limited(t), uid))
+	require.NoError(t, r.Start(limited(t), uid, main))
+	require.Contains(t, limits(), "25000", "a later start has them from its beginning")
 }

@@ -60,6 +60,7 @@ func (p containerPaths) starts() string     { return filepath.Join(p.bundle, "st
 func (p containerPaths) criuConfig() string { return filepath.Join(p.run, "criu.conf") }
 func (p containerPaths) pid() string        { return filepath.Join(p.run, "pid") }
 func (p containerPaths) conmonPid() string  { return filepath.Join(p.run, "conmon.pid") }
+func (p containerPaths) limits() string     { return filepath.Join(p.run, "limits.json") }
 func (p containerPaths) runcLog() string    { return filepath.Join(p.run, "runc.log") }
 func (p containerPaths) runcState() string  { return filepath.Join(p.runc, "state.json") }
 func (p containerPaths) criuRoot() string   { return filepath.Join(p.runc, "criu-root") }
@@ -73,6 +74,7 @@ func (r *Runtime) pod(uid string) podPaths {
 
 // The names of a container are DNS labels: none of these is one.
 func (p podPaths) spec() string                 { return filepath.Join(p.bundles, "spec.json") }
+func (p podPaths) unsettled() string            { return filepath.Join(p.bundles, "unsettled") }
 func (p podPaths) shm() string                  { return filepath.Join(p.run, "_shm") }
 func (p podPaths) namespaces() string           { return filepath.Join(p.run, "_ns") }
 func (p podPaths) namespace(kind string) string { return filepath.Join(p.namespaces(), kind) }

@@ -100,7 +100,10 @@ func (r *Runtime) Create(_ context.Context, s Spec) error {
 	if s.Hostname == "" {
 		s.Hostname = s.Manifest.Hostname()
 	}
-	err := r.create(s)
+	err := os.RemoveAll(r.pod(s.UID).unsettled())
+	if err == nil {
+		err = r.create(s, true)
+	}
 	if err == nil {
 		err = r.ownVolumes(s)
 	}
@@ -110,7 +113,8 @@ func (r *Runtime) Create(_ context.Context, s Spec) error {
 	return nil
 }
 
-func (r *Runtime) create(s Spec) error {
+// create is Create, without limits for a restore.
+func (r *Runtime) create(s Spec, limited bool) error {
 	for _, c := range s.Containers {
 		if id := containerID(s.UID, c.Name); !validID.MatchString(id) || strings.ContainsAny(s.UID, r.cgroups.reserved()) {
 			return fmt.Errorf("%q can't be a container's id", id)
@@ -131,6 +135,13 @@ func (r *Runtime) create(s Spec) error {
 	if err := r.applySysctls(s); err != nil {
 		return err
 	}
+	if err := r.writeBundles(s, limited); err != nil {
+		return err
+	}
+	return writeJSON(p.spec(), s) // last: with it the pod exists
+}
+
+func (r *Runtime) writeBundles(s Spec, limited bool) error {
 	for _, c := range s.Containers {
 		at := r.container(s.UID, c.Name)
 		for _, dir := range []string{at.bundle, at.run} {
@@ -142,11 +153,14 @@ func (r *Runtime) create(s Spec) error {
 		if err != nil {
 			return fmt.Errorf("container %s: %w", c.Name, err)
 		}
+		if !limited {
+			bundle.Linux.Resources.CPU, bundle.Linux.Resources.Memory = nil, nil
+		}
 		if err := writeJSON(at.config(), bundle); err != nil {
 			return err
 		}
 	}
-	return writeJSON(p.spec(), s) // last: with it the pod exists
+	return nil
 }
 
 // makeMemory mounts what the pod shares in memory: /dev/shm and its volumes of that kind.
@@ -263,6 +277,9 @@ func (r *Runtime) start(ctx context.Context, uid, container string) error {
 	}
 	if err := r.monitor(ctx, s, container); err != nil {
 		return err
+	}
+	if err := r.weigh(ctx, s); err != nil {
+		return errors.Join(err, r.discard(ctx, uid, container))
 	}
 	if err := r.run(ctx, "start", containerID(uid, container)); err != nil {
 		return errors.Join(err, r.discard(ctx, uid, container))
