@@ -22,6 +22,7 @@ import (
 type restore struct {
 	parts []*criu.Restore
 	names []string
+	own   func() error // gives the containers their streams
 }
 
 // orderImage says in which order the containers are let go.
@@ -55,7 +56,7 @@ func (d destination) Restore(ctx context.Context, p migrate.Plan) (migrate.Resto
 
 // startRestore starts CRIU for each container. ipc is the one that brings the pod's System V objects.
 func (d destination) startRestore(ctx context.Context, dir string, r pod.Restore, ipc string) (restore, error) {
-	var out restore
+	out := restore{own: func() error { return d.runtime.OwnStreams(r.UID) }}
 	work := filepath.Join(dir, "restore")
 	if err := freshDirs(work); err != nil {
 		return out, err
@@ -141,7 +142,10 @@ func (r restore) each(do func(*criu.Restore) error) error {
 
 // Wait implements [migrate.Restore].
 func (r restore) Wait(ctx context.Context) error {
-	return r.each(func(p *criu.Restore) error { return p.Restored(ctx) })
+	if err := r.each(func(p *criu.Restore) error { return p.Restored(ctx) }); err != nil {
+		return err
+	}
+	return r.own()
 }
 
 // Resume implements [migrate.Restore].
@@ -149,7 +153,7 @@ func (r restore) Resume(ctx context.Context) error {
 	if err := r.parts[0].Resume(ctx); err != nil {
 		return err
 	}
-	return restore{r.parts[1:], r.names[1:]}.each(func(p *criu.Restore) error { return p.Resume(ctx) })
+	return restore{parts: r.parts[1:], names: r.names[1:]}.each(func(p *criu.Restore) error { return p.Resume(ctx) })
 }
 
 // cancel destroys what was restored, or finishes what had begun to run: then the error is criu.ErrRan.

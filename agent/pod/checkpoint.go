@@ -119,6 +119,7 @@ func (r *Runtime) memory(s Spec) map[string]string {
 
 // Restore is what a restore of a pod needs to know.
 type Restore struct {
+	UID        string
 	Containers []ContainerRestore // those that had a process, in the order of its Spec
 	Memory     map[string]string  // as in Checkpoint
 }
@@ -158,7 +159,7 @@ func (r *Runtime) Restore(ctx context.Context, s Spec, record Record) (Restore, 
 	if err != nil {
 		return Restore{}, fmt.Errorf("restoring pod %s: %w", s.Name, err)
 	}
-	out := Restore{Memory: r.memory(s)}
+	out := Restore{UID: s.UID, Memory: r.memory(s)}
 	for _, past := range record.Containers {
 		if s.container(past.Name).Name == "" {
 			return Restore{}, fmt.Errorf("restoring pod %s: it has no container %q", s.Name, past.Name)
