@@ -215,3 +215,25 @@ func TestRestoredContainersGetTheirLimitsLast(t *testing.T) {
 	require.NoError(t, r.Start(limited(t), uid, main))
 	require.Contains(t, limits(), "25000", "a later start has them from its beginning")
 }
+
+func TestStreamsBelongToTheContainersUser(t *testing.T) {
+	r, s := newRuntime(t, "")
+	s = specOf(t, s.Containers[0].Root, "securityContext: {runAsUser: 4000}", "", "echo up > /dev/stderr; sleep 100 & wait", ImageConfig{})
+	start(t, r, s)
+	logged(t, r, "up")
+	status, err := r.Status(uid)
+	require.NoError(t, err)
+	owners := func() string {
+		return shell(t, "stat -L -c %%u /proc/%d/fd/1 /proc/%[1]d/fd/2", status.Containers[0].Pid)
+	}
+	require.Equal(t, "4000\n4000\n", owners(), "runc's doing")
+	shell(t, "chown 0 /proc/%d/fd/1 /proc/%[1]d/fd/2", status.Containers[0].Pid) // as a restore leaves them
+	require.Equal(t, "0\n0\n", owners())
+	for range 2 {
+		require.NoError(t, r.OwnStreams(uid))
+		require.Equal(t, "4000\n4000\n", owners())
+	}
+	require.Equal(t, "0\n", shell(t, "stat -c %%u /dev/null"), "nothing but pipes")
+	require.NoError(t, r.Kill(limited(t), uid))
+	require.NoError(t, r.OwnStreams(uid), "nothing runs")
+}
