@@ -77,7 +77,7 @@ func (a *agent) open(ctx context.Context) error {
 	if identity.Node != c.Node {
 		return fmt.Errorf("the identity in %s is that of node %s", c.Identity, identity.Node)
 	}
-	for _, dir := range []string{c.StateDir, c.RunDir, a.journals(), filepath.Join(c.RunDir, "moves")} {
+	for _, dir := range []string{c.StateDir, c.RunDir, a.journals(), filepath.Join(c.StateDir, emptyDirs), filepath.Join(c.StateDir, namedVolumes), filepath.Join(c.RunDir, "moves")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
