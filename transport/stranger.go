@@ -35,6 +35,7 @@ type gate struct {
 	mu      sync.Mutex
 	inside  int
 	limiter map[netip.Prefix]*rate.Limiter
+	turned  rate.Sometimes // logs who was turned away
 }
 
 var (
@@ -111,7 +112,7 @@ func (id *Identity) strangerTLS() *tls.Config {
 func (t *Transport) acceptStranger(conn *quic.Conn) {
 	from := conn.RemoteAddr()
 	if err := t.gate.enter(addrOf(from), time.Now()); err != nil {
-		t.config.Log.Warn("turned a joining host away", "from", from, "reason", err)
+		t.gate.turned.Do(func() { t.config.Log.Warn("turned a joining host away", "from", from, "reason", err) })
 		_ = conn.CloseWithError(codeBusy, err.Error())
 		return
 	}

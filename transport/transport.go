@@ -108,6 +108,7 @@ func Listen(config Config) (*Transport, error) {
 			StatelessResetKey:   &resetKey,
 			VerifySourceAddress: func(net.Addr) bool { return !handshakes.Allow() },
 		},
+		gate:      gate{turned: rate.Sometimes{Interval: time.Second}},
 		dialled:   map[route]*dialling{},
 		sessions:  map[*session]struct{}{},
 		past:      map[string]*Stats{},

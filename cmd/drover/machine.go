@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 
 	"github.com/drover-mesh/drover/agent/doctor"
 	"github.com/drover-mesh/drover/configs"
@@ -18,7 +19,7 @@ import (
 // machine is what making a node of a host asks of the host.
 type machine interface {
 	Hostname() (string, error)
-	// AddressTo returns the address from which the host would send to another.
+	// AddressTo returns the address from which the host would send to another, or the only one that it has.
 	AddressTo(netip.Addr) (netip.Addr, error)
 	// Listen tries whether the agent can listen where c says.
 	Listen(c configs.Config) error
@@ -46,6 +47,9 @@ func (realMachine) Hostname() (string, error) { return os.Hostname() }
 func (realMachine) AddressTo(to netip.Addr) (netip.Addr, error) {
 	// To connect a UDP socket sends nothing: the kernel looks for a route and picks the source.
 	conn, err := net.Dial("udp4", netip.AddrPortFrom(to, 9).String())
+	if errors.Is(err, syscall.ENETUNREACH) {
+		return onlyAddress()
+	}
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -55,6 +59,24 @@ func (realMachine) AddressTo(to netip.Addr) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("a local address of type %T", conn.LocalAddr())
 	}
 	return local.AddrPort().Addr().Unmap(), nil
+}
+
+// onlyAddress is the IPv4 address of a host that has one, on a network without a way out.
+func onlyAddress() (netip.Addr, error) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	var found []netip.Addr
+	for _, a := range all {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
+			found = append(found, p.Addr())
+		}
+	}
+	if len(found) != 1 {
+		return netip.Addr{}, fmt.Errorf("it has no default route, and %d addresses: %v", len(found), found)
+	}
+	return found[0], nil
 }
 
 func (realMachine) Listen(c configs.Config) error {

@@ -84,7 +84,7 @@ func (n *newcomer) reachable(m machine, towards netip.Addr) (netip.AddrPort, err
 	if n.address == "" {
 		ip, err := m.AddressTo(towards)
 		if err != nil {
-			return netip.AddrPort{}, fmt.Errorf("this host has no way to %s: %w", towards, err)
+			return netip.AddrPort{}, fmt.Errorf("which address of this host others reach can't be told: %w", err)
 		}
 		return netip.AddrPortFrom(ip, defaultPort), nil
 	}
