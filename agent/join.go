@@ -2,10 +2,8 @@ package agent
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -54,7 +52,7 @@ func (a *agent) join(ctx context.Context, config migrate.Config, arriving func(u
 // introduction is what a node tells the mesh first: how it understands it, and itself.
 func introduction(podCIDR netip.Prefix, self state.Node) []state.Command {
 	return []state.Command{
-		state.SetMesh{PodCIDR: podCIDR, ID: strings.ToLower(rand.Text())},
+		state.SetMesh{PodCIDR: podCIDR, ID: newID()},
 		state.RegisterNode{Node: self},
 	}
 }

@@ -18,5 +18,5 @@ func TestAMeshTakesWhatANodeTellsItFirst(t *testing.T) {
 		}
 	}
 	require.Len(t, m.View().Nodes(), 2)
-	require.Len(t, m.View().MeshID(), 26)
+	require.NotEmpty(t, m.View().MeshID())
 }
