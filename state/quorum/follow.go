@@ -28,14 +28,16 @@ type follower struct {
 	*Quorum
 	machine  *machine
 	inquired time.Time
+	doubted  chan struct{} // the server that is followed
 
 	mu    sync.Mutex
+	from  string // whom it follows
 	news  news
 	heard time.Time
 }
 
 func newFollower(q *Quorum) *follower {
-	return &follower{Quorum: q, machine: newMachine(q.board)}
+	return &follower{Quorum: q, machine: newMachine(q.board), doubted: make(chan struct{}, 1)}
 }
 
 // session is a server being followed.
@@ -62,7 +64,9 @@ func (f *follower) run(ctx context.Context) {
 		}
 		f.log.Info("following a server", "server", s.node)
 		f.waitFor("")
+		f.follows(s.node)
 		s = f.follow(ctx, s)
+		f.follows("")
 	}
 	if s != nil {
 		s.close()
@@ -157,16 +161,31 @@ func (f *follower) follow(ctx context.Context, s *session) *session {
 	return <-better
 }
 
+// doubt has another server looked for at once: this one should have said more by now.
+func (f *follower) doubt() {
+	select {
+	case f.doubted <- struct{}{}:
+	default:
+	}
+}
+
 // seek returns a server that is better than node, or nil when ctx ends.
 func (f *follower) seek(ctx context.Context, node string) *session {
+	select {
+	case <-f.doubted: // another one
+	default:
+	}
 	wait := f.cfg.timing.beat()
 	for {
+		var targets []string
 		select {
 		case <-time.After(wait):
+			targets = f.better(node)
+		case <-f.doubted:
+			targets = f.others(node)
 		case <-ctx.Done():
 			return nil
 		}
-		targets := f.better(node)
 		if len(targets) == 0 {
 			wait = f.cfg.timing.beat()
 			continue
@@ -184,10 +203,15 @@ func (f *follower) better(node string) []string {
 	case node:
 		return nil
 	case "":
-		return slices.DeleteFunc(f.servers(), func(s string) bool { return s == node })
+		return f.others(node)
 	default:
 		return []string{leader}
 	}
+}
+
+// others are the servers but for node.
+func (f *follower) others(node string) []string {
+	return slices.DeleteFunc(f.servers(), func(s string) bool { return s == node })
 }
 
 // take applies what a server sends, until the stream ends.
@@ -281,19 +305,25 @@ const anotherMesh = "the servers that answer know nothing of the mesh that this 
 // sameMesh says whether two IDs may be of one mesh. One that isn't known yet may be any.
 func sameMesh(a, b string) bool { return a == b || a == "" || b == "" }
 
-// told returns the latest news, and how long ago it came; that is negative if there were none.
-func (f *follower) told() (news, time.Duration) {
+func (f *follower) follows(node string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.from = node
+}
+
+// told returns the latest news, how long ago it came, which is negative if there were none, and whom this node follows.
+func (f *follower) told() (n news, ago time.Duration, from string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.heard.IsZero() {
-		return f.news, -1
+		return f.news, -1, f.from
 	}
-	return f.news, time.Since(f.heard)
+	return f.news, time.Since(f.heard), f.from
 }
 
 // leader returns the leader as a server has told it lately, or "".
 func (f *follower) leader() string {
-	n, ago := f.told()
+	n, ago, _ := f.told()
 	if ago > 2*f.cfg.timing.silence() {
 		return ""
 	}

@@ -26,7 +26,7 @@ const plain = "syd"
 // follows waits until a plain node follows one of these servers.
 func (m *mesh) follows(node string, servers ...string) {
 	m.t.Helper()
-	require.Eventually(m.t, func() bool { return slices.Contains(servers, m.net.peer(node, Follow)) }, time.Minute, time.Millisecond)
+	require.Eventually(m.t, func() bool { return slices.Contains(servers, m.nodes[node].Status().Follows) }, time.Minute, time.Millisecond)
 }
 
 // bytesOf is the whole state of a node.

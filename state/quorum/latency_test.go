@@ -37,6 +37,24 @@ func TestProposalsTakeNoLongerThanLight(t *testing.T) {
 	})
 }
 
+// TestACutCostsLittle has a plain node propose in the very moment in which the leader, which it follows, gets out of its
+// reach: another server takes the command there and brings it back.
+func TestACutCostsLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 25*time.Millisecond, wan(), append([]string{plain}, servers...)...)
+		leader := m.leader(servers...)
+		m.found(leader)
+		m.follows(plain, leader)
+		m.net.set(plain, leader, true)
+		start := time.Now()
+		require.True(t, m.propose(plain, register(plain, false)).OK)
+		_, ok := m.nodes[plain].View().Node(plain)
+		require.True(t, ok)
+		t.Logf("%v", time.Since(start))
+		require.Less(t, time.Since(start), 2*wan().hedge+10*25*time.Millisecond)
+	})
+}
+
 // BenchmarkPropose shows what a proposal costs beyond the speed of light: about one round trip at the
 // leader, two elsewhere; "heard" is until every node's View has it.
 func BenchmarkPropose(b *testing.B) {

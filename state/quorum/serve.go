@@ -149,7 +149,7 @@ func (q *Quorum) forget() *disk {
 // it remembers stays: it may have to be a server again if the mesh can't spare it.
 func (q *Quorum) retire() {
 	for {
-		n, ago := q.follower.Load().told()
+		n, ago, _ := q.follower.Load().told()
 		if ago >= 0 {
 			m := members{n.Voters, n.Joining}
 			if !remembers(q.cfg.Dir) && m.suffrage(q.cfg.Node) == "" {

@@ -21,6 +21,8 @@ type Status struct {
 	// LastContact is how long ago the leader was heard, or the server that a plain node follows; 0 on the leader,
 	// negative if never.
 	LastContact time.Duration `json:"lastContact"`
+	// Follows is the server that a node follows which has no log, or none with a vote yet.
+	Follows string `json:"follows,omitempty"`
 	// Voters and Joining are the servers, with and without a vote, of Raft's configuration as far as this node has
 	// heard, by name.
 	Voters  []string `json:"voters"`
@@ -51,7 +53,7 @@ func (q *Quorum) Status() Status {
 	}
 	if f := q.follower.Load(); f != nil {
 		var n news
-		n, st.LastContact = f.told()
+		n, st.LastContact, st.Follows = f.told()
 		st.Term, st.Voters, st.Joining = n.Term, n.Voters, n.Joining
 	}
 	if s := q.seat.Load(); s != nil {

@@ -3,6 +3,7 @@ package quorum
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/drover-mesh/drover/state"
 )
@@ -99,8 +100,12 @@ func (q *Quorum) Await(ctx context.Context, ok func(state.View) bool) (state.Vie
 	}
 }
 
-// reached waits until the View of this node has as many commands.
+// reached waits until the View of this node has as many commands. If that takes long, the server that it follows may
+// be out of reach.
 func (q *Quorum) reached(ctx context.Context, index uint64) error {
+	if f := q.follower.Load(); f != nil {
+		defer time.AfterFunc(q.cfg.timing.hedge, f.doubt).Stop()
+	}
 	_, err := q.Await(ctx, func(v state.View) bool { return v.Index() >= index })
 	return err
 }
