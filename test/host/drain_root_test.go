@@ -217,6 +217,38 @@ func TestNodeCommands(t *testing.T) {
 	require.Equal(t, []string{"redis"}, m.at(t, "ams"))
 }
 
+// A pod that can't leave is named and doesn't keep the others.
+func TestDrainNamesWhatStays(t *testing.T) {
+	m := begin(t)
+	m.opened(t, "ams")
+	counters := m.counted(t, "ams", "free")
+	pinned := bytes.Replace(workload.Redis, []byte("  containers:"), []byte("  volumes: [{name: data, hostPath: {path: /tmp}}]\n  containers:"), 1)
+	m.run(t, "ams", pinned)
+	stdout, stderr, code := m.drover(t, "ams", "node", "drain", "ams")
+	require.Equal(t, 6, code, "%s%s", stdout, stderr)
+	require.Contains(t, stdout, "redis stays on ams: no node fits\n  fra: the pod can't leave ams: its volume data is the node's own directory /tmp")
+	require.Contains(t, stderr, "not moved: 1 of 2 pods")
+	require.Equal(t, []string{"redis"}, m.at(t, "ams"))
+	m.awaitSettled(t, "free")
+	m.requireUnharmed(t, counters["free"])
+}
+
+// A pod goes where its selector says, and nowhere else.
+func TestPodGoesWhereItsSelectorSays(t *testing.T) {
+	m := begin(t)
+	_, err := m.clients["fra"].LabelNode(t.Context(), "nyc", api.LabelChange{Set: map[string]string{"disk": "ssd"}})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := m.clients["fra"].LabelNode(context.Background(), "nyc", api.LabelChange{Remove: []string{"disk"}})
+		require.NoError(t, err)
+	})
+	pod, err := m.clients["ams"].RunPod(t.Context(), bytes.Replace(workload.Redis, []byte("spec:\n"), []byte("spec:\n  nodeSelector: {disk: ssd}\n"), 1), "")
+	require.NoError(t, err)
+	require.Equal(t, "nyc", pod.Node)
+	_, err = m.clients["ams"].Migrate(t.Context(), "redis", "fra", &watcher{t: t})
+	require.ErrorContains(t, err, "it lacks the label disk=ssd")
+}
+
 // A pod that fits nowhere is refused with the reason of each node.
 func TestPodThatFitsNowhere(t *testing.T) {
 	m := begin(t)
