@@ -3,16 +3,12 @@ package quorum
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/drover-mesh/drover/state"
 )
 
 const (
@@ -30,10 +26,11 @@ type follower struct {
 	inquired time.Time
 	doubted  chan struct{} // the server that is followed
 
-	mu    sync.Mutex
-	from  string // whom it follows
-	news  news
-	heard time.Time
+	mu      sync.Mutex
+	from    string // whom it follows
+	news    news
+	heard   time.Time
+	problem string // with what it hears, for people
 }
 
 func newFollower(q *Quorum) *follower {
@@ -52,21 +49,28 @@ func (s *session) close() { _ = s.conn.Close() }
 // run follows one server after another until ctx ends.
 func (f *follower) run(ctx context.Context) {
 	var s *session
+	wait := f.cfg.timing.retry
 	for ctx.Err() == nil {
 		if s == nil {
-			if s = f.first(ctx); s == nil {
-				select {
-				case <-time.After(f.cfg.timing.retry):
-				case <-ctx.Done():
-				}
-				continue
+			s = f.first(ctx)
+		}
+		if s != nil {
+			f.log.Info("following a server", "server", s.node)
+			begun := time.Now()
+			f.follows(s.node)
+			s = f.follow(ctx, s)
+			f.follows("")
+			if time.Since(begun) > f.cfg.timing.silence() {
+				wait = f.cfg.timing.retry
 			}
 		}
-		f.log.Info("following a server", "server", s.node)
-		f.waitFor("")
-		f.follows(s.node)
-		s = f.follow(ctx, s)
-		f.follows("")
+		if s == nil {
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+			}
+			wait = min(2*wait, f.cfg.timing.silence())
+		}
 	}
 	if s != nil {
 		s.close()
@@ -214,97 +218,7 @@ func (f *follower) others(node string) []string {
 	return slices.DeleteFunc(f.servers(), func(s string) bool { return s == node })
 }
 
-// take applies what a server sends, until the stream ends.
-func (f *follower) take(s *session) error {
-	for {
-		kind, payload, err := readFrame(s.r)
-		if err != nil {
-			return err
-		}
-		switch kind {
-		case frameNews:
-			var n news
-			if err = json.Unmarshal(payload, &n); err == nil {
-				err = f.tell(n)
-			}
-		case frameEntry:
-			err = f.apply(payload)
-		case frameSnapshot:
-			err = f.restore(payload, s.r)
-		default:
-			err = fmt.Errorf("frame of type %d", kind)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func (f *follower) apply(payload []byte) error {
-	index, data, err := readEntry(payload)
-	if err != nil {
-		return err
-	}
-	switch have := f.machine.view().Index(); {
-	case index <= have: // heard of another server while this one was being dialled
-		return nil
-	case index > have+1:
-		return fmt.Errorf("command %d came after %d", index, have)
-	}
-	if _, err := f.machine.apply(data); err != nil {
-		f.log.Error("command of the mesh is not understood", "index", index, "error", err)
-		return err
-	}
-	return nil
-}
-
-// restore takes a snapshot, which the server sends only if this node can't go on from where it is.
-func (f *follower) restore(head []byte, r io.Reader) error {
-	var h snapshotHead
-	if err := json.Unmarshal(head, &h); err != nil {
-		return err
-	}
-	fresh := state.New()
-	if err := fresh.Restore(&partReader{r: r}); err != nil {
-		return err
-	}
-	have, got := f.machine.view(), fresh.View()
-	switch {
-	case positionOf(got) != h.At:
-		return fmt.Errorf("a snapshot of %v is of %v", h.At, positionOf(got))
-	case h.Replaced:
-		f.log.Error("the mesh was recovered without what this node had heard of it", "heard", have.Index(), "mesh", got.Index())
-		f.machine.set(fresh)
-		f.board.replace(got)
-	case got.Index() > have.Index(): // else another server was faster
-		f.board.show(f.machine.set(fresh))
-	}
-	return nil
-}
-
-// tell notes the news of a server, unless its mesh is another one than this node's.
-func (f *follower) tell(n news) error {
-	if !sameMesh(n.Mesh, f.View().MeshID()) {
-		f.waitFor(anotherMesh)
-		return errors.New(anotherMesh)
-	}
-	f.mu.Lock()
-	before := f.news.Leader
-	f.news, f.heard = n, time.Now()
-	f.mu.Unlock()
-	if n.Leader != before {
-		f.board.stir()
-	}
-	return nil
-}
-
-// anotherMesh is what a node meets if all servers have begun anew, say on new disks. To believe them would be to
-// forget every pod.
-const anotherMesh = "the servers that answer know nothing of the mesh that this node was in; restart its agent if they are right"
-
-// sameMesh says whether two IDs may be of one mesh. One that isn't known yet may be any.
-func sameMesh(a, b string) bool { return a == b || a == "" || b == "" }
-
+// follows notes whom this node follows.
 func (f *follower) follows(node string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -319,6 +233,12 @@ func (f *follower) told() (n news, ago time.Duration, from string) {
 		return f.news, -1, f.from
 	}
 	return f.news, time.Since(f.heard), f.from
+}
+
+func (f *follower) wrong() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.problem
 }
 
 // leader returns the leader as a server has told it lately, or "".

@@ -117,12 +117,12 @@ func (q *Quorum) handle(ctx context.Context, r request) (answer, error) {
 	if r.Who {
 		return answer{Standing: q.standing()}, nil
 	}
-	if !sameMesh(r.Mesh, q.View().MeshID()) {
-		return answer{}, fmt.Errorf("%w: %s is in another mesh", ErrNotProposed, q.cfg.Node)
-	}
 	leader, s := q.Leader(), q.seat.Load()
+	leads, mesh := s != nil && s.leads(), q.View().MeshID()
 	switch {
-	case s != nil && s.leads():
+	case !sameMesh(r.Mesh, mesh) || leads && r.Mesh != "" && r.Mesh != mesh:
+		return answer{}, fmt.Errorf("%w: %s is in another mesh", ErrNotProposed, q.cfg.Node)
+	case leads:
 		return s.serve(ctx, r)
 	case leader != "" && leader != q.cfg.Node && r.Relay:
 		r.Relay = false

@@ -28,7 +28,7 @@ type Status struct {
 	Voters  []string `json:"voters"`
 	Joining []string `json:"joining"`
 	// Waiting says what a server waits for that has no vote yet, or a plain node that still has one, or the leader
-	// that can't take a server out yet.
+	// that can't take a server out yet; or what is wrong with what this node hears.
 	Waiting string `json:"waiting,omitempty"`
 }
 
@@ -54,6 +54,7 @@ func (q *Quorum) Status() Status {
 	if f := q.follower.Load(); f != nil {
 		var n news
 		n, st.LastContact, st.Follows = f.told()
+		st.Waiting = f.wrong()
 		st.Term, st.Voters, st.Joining = n.Term, n.Voters, n.Joining
 	}
 	if s := q.seat.Load(); s != nil {
@@ -70,7 +71,7 @@ func (q *Quorum) Status() Status {
 			st.LastContact = time.Since(last)
 		}
 	}
-	if why := q.waiting.Load(); why != nil && (st.Role == "joining" || st.Role == "plain") {
+	if why := q.waiting.Load(); why != nil && st.Waiting == "" && (st.Role == "joining" || st.Role == "plain") {
 		st.Waiting = *why
 	}
 	if s := q.seat.Load(); s != nil {

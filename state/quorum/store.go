@@ -59,7 +59,25 @@ func openDisk(dir string, logger hclog.Logger) (*disk, error) {
 		}
 		return openDisk(dir, logger)
 	}
+	if err := d.check(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: remove %s, and this server joins the mesh anew", err, dir), d.Close())
+	}
 	return d, nil
+}
+
+// check reads the whole log, some thousand entries at most: Raft panics over one that it can't read.
+func (d *disk) check() error {
+	first, err := d.FirstIndex()
+	if err != nil {
+		return err
+	}
+	last, err := d.LastIndex()
+	for i := max(first, 1); err == nil && i <= last; i++ {
+		if err = d.GetLog(i, &raft.Log{}); err != nil {
+			err = fmt.Errorf("entry %d of the log can't be read: %w", i, err)
+		}
+	}
+	return err
 }
 
 // unfinished says that a server died while it began a mesh (raft.BootstrapCluster): it is in the first term and has
