@@ -24,11 +24,7 @@ type LoadOptions struct {
 func (s *Store) Load(ctx context.Context, o LoadOptions, r io.Reader) ([]Image, error) {
 	images, err := s.load(ctx, o, r)
 	if err != nil {
-		what := "images"
-		if o.Name != "" {
-			what = "image " + shorten(o.Name)
-		}
-		return nil, fmt.Errorf("loading %s: %w", what, explainFull(err, s.dir))
+		return nil, explainFull(err, s.dir)
 	}
 	return images, nil
 }

@@ -33,3 +33,18 @@ func TestLoadTakesWhatOtherToolsWrote(t *testing.T) {
 		})
 	}
 }
+
+func TestAFullDiskKeepsNothingOfAnImage(t *testing.T) {
+	needRoot(t)
+	file := tarDir(t, layoutOf(t, map[string]any{"x:1": imageOf(t, sampleTar(t), tarOf(t, regular("noise", string(noise(3<<20)))))}))
+	for _, limit := range []string{"size=2m", "size=5m", "size=9m", "nr_inodes=30"} { // in the archive, in a layer, in its copy
+		t.Run(limit, func(t *testing.T) {
+			s, err := OpenStore(smallDisk(t, limit))
+			require.NoError(t, err)
+			_, err = s.Load(t.Context(), LoadOptions{}, bytes.NewReader(file))
+			require.ErrorIs(t, err, ErrFull)
+			require.ErrorContains(t, err, "free some")
+			requireEmpty(t, s)
+		})
+	}
+}

@@ -87,6 +87,9 @@ func (p *placer) unpack(ctx context.Context, r io.Reader, limits Limits, kind ta
 			}
 			return nil
 		}
+		if errors.Is(err, tar.ErrHeader) && entries == 0 {
+			return fmt.Errorf("%w: it is no tar, nor one packed with gzip or zstd", ErrCorrupt)
+		}
 		if err != nil {
 			return fmt.Errorf("reading tar: %w", corrupt(err))
 		}
