@@ -11,6 +11,8 @@ set -euo pipefail
 export PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin LC_ALL=C DEBIAN_FRONTEND=noninteractive
 unset CDPATH
 
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
 go_need=1.26
 criu_need=4.1
 # The CRIU that drover is tested with, and its checksum as in Debian's criu_4.2.1-1.dsc.
@@ -143,7 +145,7 @@ install_criu() {
 	hash -r
 	local have
 	have=$(criu_version)
-	if at_least "$have" $criu_need; then
+	if at_least "$have" $criu_need && criu_reads_limits; then
 		if [ "$(id -u)" != 0 ]; then
 			say criu "have $have (criu check needs root: not run)"
 			return
@@ -156,13 +158,22 @@ install_criu() {
 		echo "$complaint" >&2
 		die criu "$have is new enough, but criu check fails on this host (its complaint is above; kernel $(uname -r)), which no other CRIU would mend; is this a container?"
 	fi
-	say criu "installing, it dumps and restores the pods (${have:+have $have, }need $criu_need)"
+	say criu "installing, it dumps and restores the pods (${have:+have $have, }need $criu_need, and without CAP_SYS_RESOURCE one with the patch in $here/criu)"
 	need_root criu
-	criu_from_packages || criu_from_source
+	{ has_sys_resource && criu_from_packages; } || criu_from_source
 	hash -r
 	at_least "$(criu_version)" $criu_need || die criu "installed, but '$(command -v criu)' is $(criu_version); is another one first in PATH?"
 	install_criu
 }
+
+# Without CAP_SYS_RESOURCE (bit 24 of the capabilities) only a CRIU with our patch can dump processes of other users than root.
+has_sys_resource() { [ $((0x$(awk '/^CapEff/ {print $2}' /proc/self/status) >> 24 & 1)) = 1 ]; }
+
+criu_reads_limits() { [ "$(id -u)" != 0 ] || has_sys_resource || cmp -s "$criu_stamp" <(criu_patches); }
+
+# criu_patches names what was done to the CRIU that was built here.
+criu_patches() { sha256sum <"$here/criu/rlimits.patch"; }
+criu_stamp=/usr/local/share/drover/criu-patches
 
 criu_from_packages() {
 	local candidate
@@ -174,12 +185,13 @@ criu_from_packages() {
 
 criu_from_source() {
 	say criu "building it: this host's apt has none that is new enough; first the libraries it is built with"
-	apt_install gcc make pkg-config xz-utils libc6-dev libprotobuf-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler \
+	apt_install gcc make patch pkg-config xz-utils libc6-dev libprotobuf-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler \
 		libnl-3-dev libcap-dev libnet1-dev libgnutls28-dev libbsd-dev libnftables-dev uuid-dev
 	scratch
 	mkdir -p "$tmp/criu"
 	criu_fetch_pinned || criu_fetch_newest
 	tar -xJf "$tmp/criu.orig.tar.xz" -C "$tmp/criu" --strip-components=1
+	patch --quiet -d "$tmp/criu" -p1 <"$here/criu/rlimits.patch" || die criu "the patch in configs/criu doesn't apply to it"
 	say criu "compiling (less than a minute)"
 	make -C "$tmp/criu" -j"$(nproc)" criu >"$tmp/make.log" 2>&1 9>&- || {
 		tail -n 30 "$tmp/make.log" >&2
@@ -188,6 +200,8 @@ criu_from_source() {
 	install -d /usr/local/sbin
 	install -m 755 "$tmp/criu/criu/criu" /usr/local/sbin/.criu.new
 	mv /usr/local/sbin/.criu.new /usr/local/sbin/criu
+	install -d "$(dirname $criu_stamp)"
+	criu_patches >$criu_stamp
 	say criu "installed as /usr/local/sbin/criu"
 }
 

@@ -3,6 +3,9 @@
 package host
 
 import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -174,21 +177,19 @@ func (b *beats) end() error {
 	return b.err
 }
 
-// version is that of a package in an image.
+// version is that of a package in an image, as the first line of its changelog has it: "redis (5:7.0.15-1) ...".
 func version(t *testing.T, image, name string) string {
 	t.Helper()
-	text := workload.File(t.Context(), image, "./var/lib/dpkg/status")
-	for _, record := range strings.Split(text, "\n\n") {
-		if !strings.HasPrefix(record, "Package: "+name+"\n") {
-			continue
-		}
-		for _, line := range strings.Split(record, "\n") {
-			if v, ok := strings.CutPrefix(line, "Version: "); ok {
-				return v
-			}
-		}
-	}
-	return ""
+	packed, err := workload.File(image, "./usr/share/doc/"+name+"/changelog.Debian.gz")
+	require.NoError(t, err)
+	log, err := gzip.NewReader(bytes.NewReader(packed))
+	require.NoError(t, err)
+	line, err := bufio.NewReader(log).ReadString('\n')
+	require.NoError(t, err)
+	_, after, _ := strings.Cut(line, "(")
+	v, _, _ := strings.Cut(after, ")")
+	require.NotEmpty(t, v)
+	return v
 }
 
 // writeMatrix prints the results, and writes them where it was asked to.

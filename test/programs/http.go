@@ -23,7 +23,9 @@ func newWeb(dial Dialer, address string) web {
 	dial = once(dial)
 	return web{url: "http://" + address, Client: http.Client{Transport: &http.Transport{
 		MaxConnsPerHost: 1,
-		DialContext:     func(ctx context.Context, network, address string) (net.Conn, error) { return dial(ctx, network, address) },
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return dial(ctx, network, address)
+		},
 	}}}
 }
 

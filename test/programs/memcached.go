@@ -17,7 +17,9 @@ func dialMemcached(ctx context.Context, dial Dialer, address string) (Client, er
 	dial = once(dial)
 	c := memcache.New(address)
 	c.Timeout, c.MaxIdleConns = patience, 1
-	c.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) { return dial(ctx, network, address) }
+	c.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return dial(ctx, network, address)
+	}
 	if err := c.Set(&memcache.Item{Key: "beats", Value: []byte("0")}); err != nil {
 		_ = c.Close()
 		return nil, err

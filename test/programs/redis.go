@@ -21,7 +21,9 @@ func dialRedis(ctx context.Context, dial Dialer, address string) (Client, error)
 	dial = once(dial)
 	c := redis.NewClient(&redis.Options{
 		Addr: address, Protocol: 2, DisableIdentity: true, MaxRetries: -1, PoolSize: 1, ReadTimeout: patience, WriteTimeout: patience,
-		Dialer: func(ctx context.Context, network, address string) (net.Conn, error) { return dial(ctx, network, address) },
+		Dialer: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return dial(ctx, network, address)
+		},
 	})
 	if err := c.Ping(ctx).Err(); err != nil {
 		_ = c.Close()

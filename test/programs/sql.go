@@ -19,7 +19,9 @@ func dialPostgres(ctx context.Context, dial Dialer, address string) (Client, err
 	if err != nil {
 		return nil, err
 	}
-	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) { return dial(ctx, network, address) }
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return dial(ctx, network, address)
+	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, err
@@ -60,7 +62,9 @@ type mariadbClient struct {
 func dialMariaDB(ctx context.Context, dial Dialer, address string) (Client, error) {
 	config := mysql.NewConfig()
 	config.User, config.Net, config.Addr = "root", "tcp", address
-	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) { return dial(ctx, network, address) }
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return dial(ctx, network, address)
+	}
 	conn, err := openMySQL(ctx, config)
 	if err != nil {
 		return nil, err

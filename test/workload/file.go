@@ -2,27 +2,25 @@ package workload
 
 import (
 	"archive/tar"
-	"context"
+	"fmt"
 	"io"
 	"os"
 )
 
-// File returns the content of a file in a tar, "" if it isn't there.
-func File(ctx context.Context, path, name string) string {
-	f, err := os.Open(path)
+// File returns the content of a file of an image.
+func File(image, name string) ([]byte, error) {
+	f, err := os.Open(image)
 	if err != nil {
-		return ""
+		return nil, err
 	}
 	defer f.Close()
-	for t := tar.NewReader(f); ctx.Err() == nil; {
+	for t := tar.NewReader(f); ; {
 		h, err := t.Next()
 		if err != nil {
-			return ""
+			return nil, fmt.Errorf("looking for %s in %s: %w", name, image, err)
 		}
 		if h.Name == name {
-			text, _ := io.ReadAll(t)
-			return string(text)
+			return io.ReadAll(t)
 		}
 	}
-	return ""
 }
