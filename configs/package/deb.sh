@@ -37,6 +37,7 @@ pack() { mkdir -p "$(dirname "$root/$1")"; gzip -9n >"$root/$1"; }
 package=configs/package
 place "$binary" usr/bin/drover 755
 place configs/deps.sh usr/lib/drover/deps.sh 755
+place configs/criu/rlimits.patch usr/lib/drover/criu/rlimits.patch 644
 place configs/systemd/drover-agent.service usr/lib/systemd/system/drover-agent.service
 place $package/sysctl.conf usr/lib/sysctl.d/50-drover.conf
 place $package/modules.conf usr/lib/modules-load.d/drover.conf

@@ -22,7 +22,7 @@ type Client interface {
 // Program is a server.
 type Program struct {
 	Name     string
-	Packages []string // of its image; the first is the one whose version counts
+	Packages []string // of its image; the first is the one that counts
 	Port     string
 	// Dial connects to the server and prepares what Beat needs; it is called until the server is up.
 	Dial func(ctx context.Context, dial Dialer, address string) (Client, error)
@@ -37,13 +37,13 @@ func All() []Program {
 	return []Program{
 		{Name: "redis", Packages: with("redis-server"), Port: "6379", Dial: dialRedis},
 		{Name: "postgres", Packages: with("postgresql-15"), Port: "5432", Dial: dialPostgres},
-		{Name: "mariadb", Packages: with("mariadb-server"), Port: "3306", Dial: dialMariaDB},
+		{Name: "mariadb", Packages: with("mariadb-server", "sed", "grep", "hostname"), Port: "3306", Dial: dialMariaDB},
 		{Name: "memcached", Packages: with("memcached"), Port: "11211", Dial: dialMemcached},
 		{Name: "nginx", Packages: with("nginx"), Port: "80", Dial: dialHTTP},
 		{Name: "haproxy", Packages: with("haproxy"), Port: "80", Dial: dialHTTP},
 		{Name: "mosquitto", Packages: with("mosquitto"), Port: "1883", Dial: dialMQTT},
 		{Name: "etcd", Packages: with("etcd-server"), Port: "2379", Dial: dialEtcd},
-		{Name: "openssh", Packages: with("openssh-server", "sed"), Port: "22", Dial: dialSSH},
+		{Name: "openssh", Packages: with("openssh-client", "openssh-server"), Port: "22", Dial: dialSSH},
 		{Name: "dnsmasq", Packages: with("dnsmasq-base"), Port: "53", Dial: dialDNS},
 	}
 }
