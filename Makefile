@@ -20,7 +20,7 @@ export TOOLS
 GOLANGCI  := $(TOOLS)/golangci-lint
 ROOT_ONLY = case $$(id -u) in 0) ;; *) echo "make $@: needs root: it makes namespaces, mounts and cgroups. Run: sudo make $@" >&2; exit 1;; esac
 
-.PHONY: build man deb deps demo test test-hosts check lint vuln bench clean proto fmt help tools
+.PHONY: matrix build man deb deps demo test test-hosts check lint vuln bench clean proto fmt help tools
 
 build: ## build bin/drover, one static binary
 	@echo "build: bin/drover $(VERSION)"
@@ -73,6 +73,13 @@ lint: tools ## vet and golangci-lint (import rules included) on all build tags; 
 vuln: ## look for known vulnerabilities in what is called (needs the network)
 	@configs/deps.sh govulncheck
 	@$(TOOLS)/govulncheck ./...
+
+matrix: ## move each of a table of programs by others there and back; prints it, and writes build/matrix.json
+	@$(ROOT_ONLY)
+	@$(MAKE) deps
+	@$(MAKE) build
+	@echo "matrix: test/programs"
+	@DROVER_MATRIX=$(CURDIR)/build/matrix.json $(GO) test -tags root -count 1 -timeout 20m -v -run '^TestPrograms$$' ./test/host
 
 bench: ## the benchmarks, side by side with what one would pick instead
 	@$(ROOT_ONLY)
