@@ -15,3 +15,10 @@ var Nginx []byte
 
 // NginxPackages are what Nginx needs: a package's dependencies don't include those that every system has.
 func NginxPackages() []string { return []string{"nginx", "dash", "coreutils"} }
+
+// Shop is a pod of three containers, shop: nginx, an application in JavaScript (images nginx and nodejs) and a Redis. It
+// answers each request on port 80 with three numbers: of this path's requests as the Redis and as the application's memory
+// have it, and of all as a shared volume has it.
+//
+//go:embed shop.yaml
+var Shop []byte
