@@ -62,14 +62,16 @@ func (r *Runtime) exec(ctx context.Context, uid, container string, e Exec) (int,
 	}
 	defer os.RemoveAll(dir)
 	x := &execution{pidFile: filepath.Join(dir, "pid"), log: filepath.Join(dir, "log")}
-	args := []string{"--root", r.runcRoot(), "--log", x.log, "--log-format", "json", "exec", "--pid-file", x.pidFile}
+	args, err := r.runcIn(uid, container, dir)
+	if err != nil {
+		return 0, err
+	}
+	args = append(args, "--log", x.log, "--log-format", "json", "exec", "--pid-file", x.pidFile)
 	if e.TTY {
 		args = append(args, "--tty")
 	}
 	args = append(append(args, containerID(uid, container)), e.Command...)
-	// runc enters all namespaces but that of the clocks, which a pod that has moved has of its own, and can't be told to: seen
-	// from there the container's first process began at another time, and runc takes it for another.
-	x.cmd = exec.Command(r.runc, args...)
+	x.cmd = exec.Command(args[0], args[1:]...)
 	x.cmd.Env = environment()
 	if e.TTY {
 		return x.onTerminal(ctx, e)

@@ -114,11 +114,15 @@ func startTime(pid int) (ticks uint64, ok bool) {
 	if err != nil {
 		return 0, false
 	}
-	line := string(data)
-	fields := strings.Fields(line[strings.LastIndexByte(line, ')')+1:]) // from the third on
+	return parseStart(string(data))
+}
+
+// parseStart reads it from /proc/PID/stat.
+func parseStart(stat string) (ticks uint64, ok bool) {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:]) // from the third on
 	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
 		return 0, false
 	}
-	_, err = fmt.Sscan(fields[19], &ticks)
+	_, err := fmt.Sscan(fields[19], &ticks)
 	return ticks, err == nil
 }
