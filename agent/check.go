@@ -47,7 +47,11 @@ func (d destination) Check(ctx context.Context, p migrate.Plan, f migrate.Facts)
 	}
 	need := f.UpperBytes
 	for _, layer := range p.Pod.Layers() {
-		if !d.layers.Has(layer) {
+		here, err := d.layers.Use(layer)
+		if err != nil {
+			return o, err
+		}
+		if !here {
 			o.Missing = append(o.Missing, layer)
 			need += unpacked * f.Layers[layer]
 		}

@@ -12,7 +12,6 @@ import (
 	"github.com/drover-mesh/drover/configs"
 	"github.com/drover-mesh/drover/volumes"
 	"github.com/drover-mesh/drover/volumes/oci"
-	"github.com/drover-mesh/drover/volumes/registry"
 )
 
 // The policies of Kubernetes' imagePullPolicy. In a mesh an image is present if a node has it.
@@ -55,7 +54,7 @@ func (i *images) Ensure(ctx context.Context, name, policy string, progress func(
 	if err != nil {
 		return volumes.Image{}, err
 	}
-	if p, err := oci.ParsePlatform(image.Platform); err != nil || !oci.Fits(p, oci.Host()) {
+	if !runsHere(image) {
 		return volumes.Image{}, api.Errorf(api.FailedPrecondition, what, "it is for %s, and %s is %s", image.Platform, i.node, oci.Host()).
 			WithCure("choose a node of that kind, or load or pull the image for this one")
 	}
@@ -150,6 +149,8 @@ func (i *images) fromPeers(ctx context.Context, name oci.Name, progress func(vol
 			tried = append(tried, fmt.Sprintf("%s does not say: %v", a.node, a.err))
 		case !isNamed(a.image, name):
 			tried = append(tried, fmt.Sprintf("%s has %s", a.node, a.image.Name))
+		case !runsHere(a.image):
+			tried = append(tried, fmt.Sprintf("%s has it for %s", a.node, a.image.Platform))
 		case best.Name == "" || a.image.Tagged.After(best.Tagged):
 			best = a.image
 		}
@@ -174,6 +175,12 @@ func (i *images) fromPeers(ctx context.Context, name oci.Name, progress func(vol
 	return image, nil
 }
 
+// runsHere says whether an image is for machines like this one.
+func runsHere(image volumes.Image) bool {
+	p, err := oci.ParsePlatform(image.Platform)
+	return err == nil && oci.Fits(p, oci.Host())
+}
+
 // isNamed says whether an image is the one that a name asks for.
 func isNamed(image volumes.Image, name oci.Name) bool {
 	has, err := oci.ParseName(image.Name)
@@ -191,56 +198,4 @@ type imageAnswer struct {
 	node  string
 	image volumes.Image
 	err   error
-}
-
-// pull is a request to a registry.
-type pull struct {
-	name        oci.Name
-	platform    string // "" is this node's
-	insecure    bool
-	credentials *registry.Credentials // nil are this node's
-	progress    func(volumes.Progress)
-}
-
-// pull fetches an image from its registry, or what is missing of it.
-func (i *images) pull(ctx context.Context, what string, p pull) (volumes.Image, error) {
-	image, err := i.tryPull(ctx, p)
-	if err != nil {
-		return volumes.Image{}, imageError(what, err)
-	}
-	return image, nil
-}
-
-func (i *images) tryPull(ctx context.Context, p pull) (volumes.Image, error) {
-	platform, err := oci.ParsePlatform(p.platform)
-	if err != nil {
-		return volumes.Image{}, err
-	}
-	options := registry.Options{Insecure: p.insecure || i.registries.IsInsecure(p.name.Registry)}
-	if p.credentials != nil {
-		options.Credentials = *p.credentials
-	} else if options.Credentials, err = registry.FindCredentials(p.name, i.registries.AuthFile); err != nil {
-		return volumes.Image{}, err
-	}
-	remote, err := registry.Open(ctx, p.name, options)
-	if err != nil {
-		return volumes.Image{}, err
-	}
-	defer remote.Close()
-	if image, err := i.store.Image(p.name.String()); err == nil && image.Manifest != "" {
-		digest, err := remote.Digest(ctx) // costs next to nothing; if it fails the next request says why
-		if has, _ := oci.ParsePlatform(image.Platform); err == nil && digest == image.Manifest && oci.Fits(has, platform) {
-			return image, nil
-		}
-	}
-	found, err := remote.Image(ctx, platform)
-	if err != nil {
-		return volumes.Image{}, err
-	}
-	added, err := i.store.Add(ctx, []*oci.Image{found}, p.progress)
-	if err != nil {
-		return volumes.Image{}, err
-	}
-	i.log.Info("an image was pulled", "image", added[0].Name, "digest", added[0].Digest, "manifest", added[0].Manifest)
-	return added[0], nil
 }

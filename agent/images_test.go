@@ -288,6 +288,10 @@ func TestAnImageForAnotherMachineIsRefused(t *testing.T) {
 		tryPull(t.Context(), pull{name: parseName(t, s.host()+"/tool:1"), platform: "linux/s390x"})
 	require.NoError(t, err, "it may be pulled for nodes of that kind")
 	_, err = imagesOf(t, s, peers).Ensure(t.Context(), s.host()+"/tool:1", "", nil)
+	require.ErrorContains(t, err, "fra has it for linux/s390x")
+	i := imagesOf(t, s, peers)
+	i.store = peers.stores["fra"]
+	_, err = i.Ensure(t.Context(), s.host()+"/tool:1", "", nil)
 	require.ErrorContains(t, err, "it is for linux/s390x, and ams is linux/"+runtime.GOARCH)
 	_, err = imagesOf(t, s, &memoryPeers{}).Ensure(t.Context(), s.host()+"/tool:1", pullAlways, nil)
 	require.ErrorContains(t, err, "no image for linux/"+runtime.GOARCH+", only for linux/s390x")

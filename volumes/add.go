@@ -182,7 +182,7 @@ func (s *Store) fetch(ctx context.Context, all []incoming, progress func(Progres
 				continue
 			}
 			seen[layer.digest] = true
-			here, err := s.use(layer.digest)
+			here, err := s.Use(layer.digest)
 			if err != nil {
 				return fetched, errors.Join(err, g.Wait())
 			}

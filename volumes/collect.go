@@ -116,8 +116,8 @@ func (s *Store) isStale(layer state.Digest) bool {
 	return err != nil || !s.Has(layer) || time.Since(blob.ModTime()) > s.keep
 }
 
-// use says whether a layer is here, and keeps it for a while if it is.
-func (s *Store) use(layer state.Digest) (bool, error) {
+// Use says whether a layer is here, and keeps it for a while if it is: for one who will soon stand on it.
+func (s *Store) Use(layer state.Digest) (bool, error) {
 	has := false
 	err := s.locked(func() error {
 		if has = s.Has(layer); !has {
