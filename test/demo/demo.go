@@ -119,7 +119,7 @@ func show(ctx context.Context, o Options, l *lab.Lab, image string, s Screen, r 
 	return nil
 }
 
-// Deploy loads an image under a name and runs a pod of it.
+// Deploy loads an image under a name and runs a pod of it, on the node that the client asks.
 func Deploy(ctx context.Context, client *api.Client, name, image string, manifest []byte) (api.Pod, error) {
 	f, err := os.Open(image)
 	if err != nil {
@@ -129,7 +129,11 @@ func Deploy(ctx context.Context, client *api.Client, name, image string, manifes
 	if _, err := client.LoadImage(ctx, api.LoadImage{Name: name}, f); err != nil {
 		return api.Pod{}, err
 	}
-	return client.RunPod(ctx, bytes.Clone(manifest), "")
+	asked, err := client.GetStatus(ctx)
+	if err != nil {
+		return api.Pod{}, err
+	}
+	return client.RunPod(ctx, bytes.Clone(manifest), asked.Node)
 }
 
 // moves moves the pod from site to site, round and round.
