@@ -161,7 +161,11 @@ func TestOneThatWasAwayForLongGetsASnapshot(t *testing.T) {
 		m.fill(leader, 6, 900_000)
 		require.Equal(t, before, m.nodes[plain].View().Index())
 		for _, s := range servers {
-			require.LessOrEqual(t, m.nodes[s].seat.Load().machine.tail.bytes, tailBytes)
+			machine := m.nodes[s].seat.Load().machine
+			machine.mu.Lock()
+			kept := machine.tail.bytes
+			machine.mu.Unlock()
+			require.LessOrEqual(t, kept, tailBytes)
 		}
 		m.net.isolate(plain, servers, false)
 		m.agree(append([]string{plain}, servers...)...)

@@ -52,6 +52,12 @@ func TestACutCostsLittle(t *testing.T) {
 		require.True(t, ok)
 		t.Logf("%v", time.Since(start))
 		require.Less(t, time.Since(start), 2*wan().hedge+10*25*time.Millisecond)
+
+		// From then on it knows.
+		start = time.Now()
+		require.True(t, m.propose(plain, register(plain, false)).OK)
+		t.Logf("then %v", time.Since(start))
+		require.Less(t, time.Since(start), wan().hedge)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/drover-mesh/drover/state"
@@ -141,26 +142,20 @@ func (q *Quorum) onNewLeader(ctx context.Context, f func()) {
 	})
 }
 
-// ways are the ways to the leader.
+// ways are the ways to the leader, the likeliest first.
 func (q *Quorum) ways(r request) (ways []func(context.Context) (answer, error)) {
 	if s := q.seat.Load(); s != nil && s.leads() {
 		return append(ways, func(ctx context.Context) (answer, error) { return s.serve(ctx, r) })
 	}
-	leader := q.Leader()
-	if leader == q.cfg.Node { // until it hears otherwise
-		leader = ""
+	st := q.Status()
+	nodes := q.servers()
+	if s := st.Follows; s != "" && s != st.Leader { // it would follow the leader if it could reach it
+		nodes = append([]string{s}, slices.DeleteFunc(nodes, func(node string) bool { return node == s })...)
 	}
-	to := func(node string, r request) {
+	for _, node := range nodes {
+		r := r
+		r.Relay = node != st.Leader
 		ways = append(ways, func(ctx context.Context) (answer, error) { return q.forward(ctx, node, r) })
-	}
-	if leader != "" {
-		to(leader, r)
-	}
-	r.Relay = true
-	for _, node := range q.servers() {
-		if node != leader {
-			to(node, r)
-		}
 	}
 	return ways
 }
