@@ -167,6 +167,7 @@ func (a *agent) serve(ctx context.Context) error {
 	peers := meshPeers{node: a.config.Node, gossip: a.gossip, transport: a.transport, peers: a.peers}
 	images := newImages(a.config.Node, a.host.layers, peers, a.config.Registries, a.log.With("part", "images"))
 	a.pods = &pods{host: a.host, images: images, ledger: a.quorum, backOffs: backOffs{}, busy: map[string]bool{}}
+	a.pods.probes = newProbes(a.pods)
 	arrivals := migrate.NewArrivals(life, config, destination{a.host})
 	defer arrivals.Close()
 	defer end()

@@ -123,7 +123,12 @@ func (b *backend) describe(p state.Pod) api.Pod {
 	if !here {
 		return out
 	}
-	switch m, broken := pod.ParseManifest(p.Manifest); {
+	m, broken := pod.ParseManifest(p.Manifest)
+	for i := range out.Containers {
+		c := &out.Containers[i]
+		c.Ready = broken == nil && c.State == string(pod.Running) && b.pods.probes.ready(p, c.Name, m.Probes(c.Name))
+	}
+	switch {
 	case p.Deleting:
 		out.Phase = api.PodTerminating
 	case p.Migration != "":

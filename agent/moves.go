@@ -69,6 +69,7 @@ func (m *moves) begin(p state.Pod, target string) (*move, error) {
 	m.mu.Lock()
 	m.running[plan.ID] = x
 	m.mu.Unlock()
+	m.pods.probes.suspend(p.UID)
 	d := migrate.NewDeparture(m.config, plan, source{m.pods.host}, peer{node: target, transport: m.transport}, x.tell)
 	m.jobs.Go(func() {
 		defer cancel()

@@ -33,6 +33,7 @@ type pods struct {
 	ledger ledger
 
 	backOffs backOffs // of whoever has taken the pod
+	probes   *probes
 
 	mu   sync.Mutex
 	busy map[string]bool // UIDs that somebody starts, removes or moves now

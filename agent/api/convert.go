@@ -28,14 +28,14 @@ func podFromProto(p *droverv1.Pod) Pod {
 func containerToProto(c Container) *droverv1.Container {
 	return &droverv1.Container{
 		Name: c.Name, Init: c.Init, Image: c.Image, Layers: c.Layers, State: c.State, Pid: int32(c.PID), ExitCode: int32(c.ExitCode),
-		Restarts: int32(c.Restarts),
+		Restarts: int32(c.Restarts), Ready: c.Ready,
 	}
 }
 
 func containerFromProto(c *droverv1.Container) Container {
 	return Container{
 		Name: c.GetName(), Init: c.GetInit(), Image: c.GetImage(), Layers: c.GetLayers(), State: c.GetState(), PID: int(c.GetPid()),
-		ExitCode: int(c.GetExitCode()), Restarts: int(c.GetRestarts()),
+		ExitCode: int(c.GetExitCode()), Restarts: int(c.GetRestarts()), Ready: c.GetReady(),
 	}
 }
 

@@ -28,6 +28,7 @@ type Container struct {
 	PID      int      `json:"pid"`       // on its node; 0 if it has no process
 	ExitCode int      `json:"exit_code"` // of one that has exited
 	Restarts int      `json:"restarts"`
+	Ready    bool     `json:"ready"` // it runs, and its probes say that it can serve
 }
 
 // PodPhase is what a pod does now.

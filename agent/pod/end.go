@@ -77,6 +77,32 @@ func (r *Runtime) Stop(ctx context.Context, uid string, grace time.Duration) err
 	return r.Kill(ctx, uid)
 }
 
+// StopContainer ends one container: its stop signal, then after grace (below 0: the manifest's) by force.
+func (r *Runtime) StopContainer(ctx context.Context, uid, container string, grace time.Duration) error {
+	s, err := r.spec(uid)
+	if err != nil {
+		return err
+	}
+	status, err := r.containerStatus(s, container)
+	if err != nil {
+		return err
+	}
+	if grace < 0 {
+		grace = s.Manifest.GracePeriod()
+	}
+	if status.Phase == Running && status.Pid != 0 && grace > 0 {
+		limit, cancel := context.WithTimeout(ctx, grace)
+		defer cancel()
+		if err := unix.Kill(status.Pid, s.container(container).stopSignal()); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("stopping container %s: %w", container, err)
+		}
+		if err := gone(limit, status.Pid); ctx.Err() != nil {
+			return fmt.Errorf("stopping container %s: %w", container, err)
+		}
+	}
+	return r.discard(ctx, uid, container)
+}
+
 // container is that of a name, the zero Container if there is none.
 func (s Spec) container(name string) Container {
 	for _, c := range s.Containers {

@@ -66,7 +66,7 @@ func fake() *apitest.Backend {
 	redis := api.Pod{
 		Name: "redis", UID: "0b5e", Address: "10.88.0.2", Node: "ams", Site: "amsterdam",
 		Epoch: 3, Phase: api.PodRunning, Created: apitest.Created, Manifest: []byte(`{"kind":"Pod"}`),
-		Containers: []api.Container{{Name: "main", Image: "redis:7", Layers: []string{"sha256:0123456789abcdef"}, State: "Running", PID: 4711}},
+		Containers: []api.Container{{Name: "main", Image: "redis:7", Layers: []string{"sha256:0123456789abcdef"}, State: "Running", PID: 4711, Ready: true}},
 	}
 	job := api.Pod{
 		Name: "job", UID: "0b5f", Address: "10.88.0.3", Node: "ams", Site: "amsterdam", Epoch: 1,

@@ -109,7 +109,7 @@ func (c *cli) podTable(w io.Writer, pods []api.Pod) error {
 	return table(w, headings, rows)
 }
 
-// containerCounts are how many of a pod's containers run, of how many, and how often any was started again.
+// containerCounts are how many of a pod's containers can serve, of how many, and how often any was started again.
 func containerCounts(p api.Pod) (ready, restarts string) {
 	run, all, again := 0, 0, 0
 	for _, c := range p.Containers {
@@ -118,7 +118,7 @@ func containerCounts(p api.Pod) (ready, restarts string) {
 			continue
 		}
 		all++
-		if c.PID != 0 {
+		if c.Ready {
 			run++
 		}
 	}

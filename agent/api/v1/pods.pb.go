@@ -169,10 +169,12 @@ type Container struct {
 	// Digests of its root file system's layers, the lowest first.
 	Layers []string `protobuf:"bytes,4,rep,name=layers,proto3" json:"layers,omitempty"`
 	// Created, Running, Frozen or Exited; empty if only its node knows.
-	State         string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
-	Pid           int32  `protobuf:"varint,6,opt,name=pid,proto3" json:"pid,omitempty"`
-	ExitCode      int32  `protobuf:"varint,7,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
-	Restarts      int32  `protobuf:"varint,8,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	State    string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	Pid      int32  `protobuf:"varint,6,opt,name=pid,proto3" json:"pid,omitempty"`
+	ExitCode int32  `protobuf:"varint,7,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	Restarts int32  `protobuf:"varint,8,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	// It runs, and its probes say that it can serve.
+	Ready         bool `protobuf:"varint,9,opt,name=ready,proto3" json:"ready,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -261,6 +263,13 @@ func (x *Container) GetRestarts() int32 {
 		return x.Restarts
 	}
 	return 0
+}
+
+func (x *Container) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
 }
 
 type RunRequest struct {
@@ -949,7 +958,7 @@ const file_pods_proto_rawDesc = "" +
 	"\bmanifest\x18\x0f \x01(\fR\bmanifest\x124\n" +
 	"\n" +
 	"containers\x18\x10 \x03(\v2\x14.drover.v1.ContainerR\n" +
-	"containers\"\xc2\x01\n" +
+	"containers\"\xd8\x01\n" +
 	"\tContainer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04init\x18\x02 \x01(\bR\x04init\x12\x14\n" +
@@ -958,7 +967,8 @@ const file_pods_proto_rawDesc = "" +
 	"\x05state\x18\x05 \x01(\tR\x05state\x12\x10\n" +
 	"\x03pid\x18\x06 \x01(\x05R\x03pid\x12\x1b\n" +
 	"\texit_code\x18\a \x01(\x05R\bexitCode\x12\x1a\n" +
-	"\brestarts\x18\b \x01(\x05R\brestarts\"<\n" +
+	"\brestarts\x18\b \x01(\x05R\brestarts\x12\x14\n" +
+	"\x05ready\x18\t \x01(\bR\x05ready\"<\n" +
 	"\n" +
 	"RunRequest\x12\x1a\n" +
 	"\bmanifest\x18\x01 \x01(\fR\bmanifest\x12\x12\n" +
