@@ -15,6 +15,7 @@ type container struct {
 	mounts     map[uint64]mount
 	processes  []*process // those of its first process's tree, parents first, as CRIU goes through them
 	pipes      map[uint64]bool
+	attached   *process        // one that is attached to System V shared memory
 	looked     map[mapped]bool // mapped files that have been looked at
 }
 

@@ -25,10 +25,14 @@ const (
 func (l *look) checkFile(p *process, f file, path, link string) error {
 	switch {
 	case f.dev == l.shmem:
-		if l.objects[object{"memory", f.ino}] == nil {
+		kind := "memory"
+		if strings.HasPrefix(path, "/SYSV") { // the inode number is the segment's id, and may be that of another file too
+			kind = "segment"
+		}
+		if l.objects[object{kind, f.ino}] == nil {
 			l.report.Memory += f.size
 		}
-		l.note("memory", f.ino, p)
+		l.note(kind, f.ino, p)
 		return nil
 	case f.is(unix.S_IFCHR), f.is(unix.S_IFBLK):
 		if l.checkDevice(p, f, path) {

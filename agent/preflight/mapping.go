@@ -36,6 +36,9 @@ func (l *look) checkMappings(p *process) error {
 }
 
 func (l *look) checkMapping(p *process, addresses string, m mapped) error {
+	if strings.HasPrefix(m.path, "/SYSV") { // as the kernel names it (ipc/shm.c)
+		p.container.attached = p
+	}
 	switch {
 	case m.path == "[uprobes]":
 		l.refuse(p, "stop the tracer that put probes into the program", "it has breakpoints of a tracer (uprobes)")

@@ -73,13 +73,9 @@ func remade(kind string) bool {
 
 // checkMounts finds mounts that a move doesn't carry (criu/mount.c, validate_mounts and resolve_shared_mounts).
 func (l *look) checkMounts(c *container) {
-	counted := map[uint64]bool{}
 	for _, m := range c.sortedMounts() {
 		if slices.Contains(c.Mounts, m.point) {
-			if m.kind == "tmpfs" && !counted[m.dev] {
-				counted[m.dev] = true
-				l.report.Memory += c.used(m)
-			}
+			l.countMemory(c, m)
 			continue
 		}
 		const cure = "unmount it, or make it a volume of the pod"
@@ -89,9 +85,8 @@ func (l *look) checkMounts(c *container) {
 			l.blame(c, cure, "somebody has mounted %s (%s) in it", m.point, m.kind)
 		case m.root != "/" && !c.any(func(o mount) bool { return o.dev == m.dev && o.root == "/" }):
 			l.blame(c, cure, "somebody has mounted %s in it, which is a part of a file system outside", m.point)
-		case m.kind == "tmpfs" && !counted[m.dev]:
-			counted[m.dev] = true
-			l.report.Memory += c.used(m)
+		default:
+			l.countMemory(c, m)
 		}
 		if m.master != "" && !c.any(func(o mount) bool { return o.shared == m.master }) && !c.carried(m) {
 			l.blame(c, "mount it private (mount --make-private)", "what is mounted on the host below %s appears in it too", m.point)
@@ -130,11 +125,14 @@ func (c *container) any(is func(mount) bool) bool {
 	return false
 }
 
-// used is how many bytes the files of a file system in memory have.
-func (c *container) used(m mount) int64 {
-	var st unix.Statfs_t
-	if err := unix.Statfs(fmt.Sprintf("/proc/%d/root%s", c.Init, m.point), &st); err != nil {
-		return 0
+// countMemory counts what the files of a file system in memory take, which travels with the memory. Containers may share it.
+func (l *look) countMemory(c *container, m mount) {
+	if m.kind != "tmpfs" || l.counted[m.dev] {
+		return
 	}
-	return int64(st.Blocks-st.Bfree) * st.Bsize
+	l.counted[m.dev] = true
+	var st unix.Statfs_t
+	if err := unix.Statfs(fmt.Sprintf("/proc/%d/root%s", c.Init, m.point), &st); err == nil {
+		l.report.Memory += int64(st.Blocks-st.Bfree) * st.Bsize
+	}
 }

@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -85,4 +86,19 @@ func TestWithin(t *testing.T) {
 	assert.True(t, within("/etc/a", "/etc"))
 	assert.True(t, within("/etc", "/"))
 	assert.False(t, within("/etcetera", "/etc"))
+}
+
+// The processes of a cgroup are those of the cgroups below it too; what goes away meanwhile has none.
+func TestMembers(t *testing.T) {
+	dir := t.TempDir()
+	nested := filepath.Join(dir, "nested", "deeper")
+	require.NoError(t, os.MkdirAll(nested, 0o755))
+	for path, text := range map[string]string{dir: "12\n13\n", nested: "14\n0\n"} { // 0 is one that can't be seen from here
+		require.NoError(t, os.WriteFile(filepath.Join(path, "cgroup.procs"), []byte(text), 0o600))
+	}
+	pids, err := members(dir)
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []int{12, 13, 14}, pids)
+	_, err = members(filepath.Join(dir, "none"))
+	require.Error(t, err)
 }

@@ -103,6 +103,7 @@ type look struct {
 	objects    map[object][]*process // who has what can be shared
 	ends       map[uint64]end        // sockets, by inode
 	watches    []watch
+	counted    map[uint64]bool // file systems in memory, by device
 	netns      string
 	findings   []finding
 	report     Report
@@ -110,17 +111,17 @@ type look struct {
 
 // object is something that processes share, by its kind and inode.
 type object struct {
-	kind string // "socket", "pipe", "memory"
+	kind string // "socket", "pipe", "memory", "segment"
 	ino  uint64
 }
 
-// begin finds the processes of all containers.
-func begin(t Target) (*look, error) {
+// take looks once.
+func take(ctx context.Context, t Target) (*look, error) {
 	shmem, err := shmemDevice()
 	if err != nil {
 		return nil, err
 	}
-	l := &look{shmem: shmem, objects: map[object][]*process{}, ends: map[uint64]end{}, netns: t.NetNS}
+	l := &look{shmem: shmem, objects: map[object][]*process{}, ends: map[uint64]end{}, counted: map[uint64]bool{}, netns: t.NetNS}
 	for _, c := range t.Containers {
 		opened, err := l.open(c)
 		if err != nil {
@@ -128,14 +129,8 @@ func begin(t Target) (*look, error) {
 		}
 		l.containers = append(l.containers, opened)
 	}
-	return l, nil
-}
-
-// take looks once.
-func take(ctx context.Context, t Target) (*look, error) {
-	l, err := begin(t)
-	if err != nil || len(l.containers) == 0 {
-		return l, err
+	if len(l.containers) == 0 {
+		return l, nil
 	}
 	for _, c := range l.containers {
 		l.checkMounts(c)
@@ -152,6 +147,7 @@ func take(ctx context.Context, t Target) (*look, error) {
 		l.checkPipes(c)
 	}
 	l.checkSharing()
+	l.checkAttached()
 	l.checkWatches()
 	if err := l.checkNetwork(); err != nil {
 		return nil, err
@@ -207,13 +203,29 @@ func (l *look) checkSharing() {
 	for key, holders := range l.objects {
 		first := holders[0]
 		i := slices.IndexFunc(holders, func(p *process) bool { return p.container != first.container })
-		if i < 0 {
+		what, ok := map[string]string{"socket": "a socket", "pipe": "a pipe", "memory": "memory"}[key.kind]
+		if i < 0 || !ok { // of segments, none can be shared
 			continue
 		}
 		other := holders[i]
-		what := map[string]string{"socket": "a socket", "pipe": "a pipe", "memory": "memory"}[key.kind]
 		l.refuse(other, "let containers talk over TCP or files of a volume",
 			"it shares %s with %s (pid %d) of container %s", what, first.name, first.inside, first.container.Name)
+	}
+}
+
+// checkAttached finds a second container that is attached to System V shared memory. CRIU brings segments back together with
+// the processes that are attached to them, and knows those of one container only (criu/ipc_ns.c, criu/shmem.c).
+func (l *look) checkAttached() {
+	var first *process
+	for _, c := range l.containers {
+		switch {
+		case c.attached == nil:
+		case first == nil:
+			first = c.attached
+		default:
+			l.refuse(c.attached, "let containers share files in /dev/shm instead",
+				"it is attached to System V shared memory, as is %s (pid %d) of container %s", first.name, first.inside, first.container.Name)
+		}
 	}
 }
 

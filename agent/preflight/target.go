@@ -51,5 +51,7 @@ type Report struct {
 	MaxPID      int   // the highest process or thread id, as the containers count
 	MaxMappings int   // the most mappings that one process has
 	Watches     int   // of inotify
-	Took        time.Duration
+	// Watched are the watched files that CRIU finds only if it is told their paths, by container.
+	Watched map[string][]string
+	Took    time.Duration
 }

@@ -21,7 +21,7 @@ const (
 func (l *look) checkTask(p *process) error {
 	s := p.status
 	// Private memory is dumped for each process, also what a child still has in common with its parent.
-	l.report.Memory += s.bytes("RssAnon") + s.bytes("VmSwap")
+	l.report.Memory += s.bytes("RssAnon") + s.bytes("VmSwap") + s.bytes("HugetlbPages")
 	l.report.HugePages += s.bytes("HugetlbPages")
 	if tracer := s.number("TracerPid"); tracer != 0 {
 		// compel/src/lib/infect.c, compel_wait_task: a process has one tracer, and CRIU must be it.

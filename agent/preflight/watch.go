@@ -1,7 +1,6 @@
 package preflight
 
 import (
-	"context"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -86,10 +85,10 @@ func (l *look) noteWatch(p *process, line, by string) {
 	l.watches = append(l.watches, w)
 }
 
-// checkWatches finds a path for what is watched, without which CRIU can't restore it (criu/fsnotify.c, check_open_handle). It
-// returns, by container, the paths that CRIU doesn't find by itself.
-func (l *look) checkWatches() map[string][]string {
+// checkWatches finds a path for what is watched, without which CRIU can't restore it (criu/fsnotify.c, check_open_handle).
+func (l *look) checkWatches() {
 	paths := map[string][]string{}
+	l.report.Watched = paths
 	for _, c := range l.containers {
 		mine := slices.DeleteFunc(slices.Clone(l.watches), func(w watch) bool { return w.process.container != c })
 		if len(mine) == 0 {
@@ -111,24 +110,4 @@ func (l *look) checkWatches() map[string][]string {
 		// CRIU goes through all that lies below the ones that come before the one that it looks for.
 		slices.SortFunc(paths[c.Name], func(a, b string) int { return strings.Count(b, "/") - strings.Count(a, "/") })
 	}
-	return paths
-}
-
-// Watched lists, by container, the watched files that CRIU finds only if it is told their paths.
-func Watched(ctx context.Context, t Target) (map[string][]string, error) {
-	l, err := begin(t)
-	if err != nil {
-		return nil, fmt.Errorf("looking for watched files: %w", err)
-	}
-	for _, c := range l.containers {
-		for _, p := range c.processes {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			if err := l.checkDescriptors(p); err != nil && !ended(err) {
-				return nil, fmt.Errorf("looking for watched files: container %s: %s: %w", c.Name, p.name, err)
-			}
-		}
-	}
-	return l.checkWatches(), nil
 }

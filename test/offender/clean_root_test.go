@@ -74,6 +74,11 @@ func memory() error {
 		return err
 	}
 	anonymous[0] = 1
+	return segment()
+}
+
+// segment attaches System V shared memory.
+func segment() error {
 	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, 1<<20, unix.IPC_CREAT|0o600)
 	if err != nil {
 		return err

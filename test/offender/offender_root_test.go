@@ -180,6 +180,7 @@ func TestBetweenContainers(t *testing.T) {
 	for _, x := range []struct{ first, second, reason, from string }{
 		{"abstract listener", "abstract client", "a unix socket (@offender) that is connected with offender (pid 1) of container", "both"},
 		{"memory giver", "memory taker", "it shares memory with offender (pid 1) of container a", "b"},
+		{"segment", "segment", "it is attached to System V shared memory, as is offender (pid 1) of container a", "b"},
 	} {
 		t.Run(x.first, func(t *testing.T) {
 			p := newPod(t)

@@ -180,13 +180,11 @@ func (c *container) dump(t *testing.T) error {
 	require.NoError(t, json.Unmarshal([]byte(read(filepath.Join(c.dir, "runc", c.id, "state.json"))), &state))
 	shell(t, "rm -rf %[1]s/images %[1]s/work; mkdir %[1]s/images %[1]s/work", c.dir)
 	ctx := limited(t)
-	watched, err := preflight.Watched(ctx, c.pod.target())
-	require.NoError(t, err)
 	d, err := criu.StartDump(ctx, criu.DumpOptions{
 		Pid: c.init, Root: c.dir + "/root", NetNS: "/run/netns/" + c.pod.netns, Freezer: c.freezer(),
 		External: map[string]string{"/dev/shm": "/dev/shm"}, Tmpfs: map[string]string{"/dev/shm": c.dir + "/shm"},
 		Descriptors: state.Descriptors, Images: c.dir + "/images", Work: c.dir + "/work",
-		Watched: watched[strings.TrimPrefix(c.id, c.pod.netns+".")],
+		Watched: c.pod.look(t).Watched[strings.TrimPrefix(c.id, c.pod.netns+".")],
 	})
 	if err != nil {
 		return err
