@@ -47,9 +47,10 @@ func DecisiveError(path string) string {
 	return consequence
 }
 
-// harmless are errors that CRIU logs and then goes on.
+// harmless are errors that CRIU logs and then goes on. The last is of a deleted file of an overlay's lower layer, which it
+// then takes along as a whole.
 func harmless() []string {
-	return []string{"Can't setup RLIMIT_NOFILE", "Can't get a lock on the kdat cache"}
+	return []string{"Can't setup RLIMIT_NOFILE", "Can't get a lock on the kdat cache", "trim failed: @"}
 }
 
 // consequences are errors that only say that something else has failed.

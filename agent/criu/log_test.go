@@ -29,6 +29,7 @@ func TestDecisiveErrorWithoutAnError(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	for _, text := range []string{
 		"", "(00.1) all is well\n", "Error", "(00.1) Error (", strings.Repeat("x", 2<<20), "\x00\xff Error (a): ",
+		"(00.1) Error (criu/files-reg.c:1165): trim failed: @link_remap.13@\n",
 		"(00.1) Error (criu/util.c:1534): rlimit: Can't setup RLIMIT_NOFILE for self: Operation not permitted\n",
 	} {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))

@@ -18,7 +18,7 @@ func (s *site) images(t *testing.T) string {
 	d, err := StartDump(limited(t), o)
 	require.NoError(t, err)
 	require.NoError(t, o.Freezer.Freeze(limited(t)))
-	require.NoError(t, d.Run(limited(t), s.mute, nil))
+	require.NoError(t, d.Run(limited(t), s.mute, s.pack))
 	return o.Images
 }
 

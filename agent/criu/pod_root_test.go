@@ -35,6 +35,11 @@ func servePod() int {
 		fmt.Println(err)
 		return 1
 	}
+	held, err := hold()
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
 	fmt.Printf("ready %x\n", sha256.Sum256(data))
 	conn, err := listener.Accept()
 	if err != nil {
@@ -51,6 +56,10 @@ func servePod() int {
 			if _, err := config.Listen(context.Background(), "tcp4", ":6380"); err != nil {
 				return 1
 			}
+		}
+		if err := held.check(); err != nil {
+			fmt.Fprintln(conn, err)
+			return 1
 		}
 		sum = sha256.Sum256(append(sum[:], line...))
 		content := sha256.Sum256(data)

@@ -53,6 +53,7 @@ type Features struct {
 	SoftDirty     bool   // written pages can be found by CRIU itself
 	Conntrack     int    // buckets of the kernel's table of connections; a dump walks over them twice, about 20 ns each
 	KernelRelease string
+	TimeNS        bool // clocks may go on where they were
 }
 
 // Usable is nil when a pod can be dumped and restored here, else it says why not.
@@ -92,6 +93,8 @@ func Probe(ctx context.Context, program string) (Features, error) {
 	if unix.Uname(&name) == nil {
 		f.KernelRelease = unix.ByteSliceToString(name.Release[:])
 	}
+	_, err = os.Stat("/proc/self/ns/time_for_children")
+	f.TimeNS = err == nil
 	if text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_buckets"); err == nil {
 		f.Conntrack, _ = strconv.Atoi(strings.TrimSpace(string(text)))
 	}

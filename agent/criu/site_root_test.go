@@ -164,15 +164,20 @@ func (s *site) dump(t *testing.T) DumpOptions {
 	return DumpOptions{
 		Pid: state.Pid, Root: s.dir + "/root", NetNS: "/run/netns/" + s.netns(), Freezer: s.freezer(),
 		External: map[string]string{"/dev/shm": "/dev/shm"}, Tmpfs: map[string]string{"/dev/shm": s.dir + "/shm"},
-		Descriptors: state.Descriptors, Images: work + "/images", Work: work + "/work",
+		Descriptors: state.Descriptors, Watched: []string{watchedDir}, Images: work + "/images", Work: work + "/work",
 	}
+}
+
+// pack keeps the files as they are when all is dumped: some have names then that CRIU lends them.
+func (s *site) pack() error {
+	return exec.Command("sh", "-ec", fmt.Sprintf("rm -rf %[1]s/dumped; cp -a %[1]s/upper %[1]s/dumped", s.disk())).Run()
 }
 
 // prepare makes all that a restore from those images needs here; from is where the pod comes from.
 func (s *site) prepare(t *testing.T, from *site, images string) RestoreOptions {
 	t.Helper()
 	s.end(t)
-	shell(t, "umount %[1]s/root; rm -rf %[2]s; mkdir -p %[2]s; cp -a %[3]s/upper %[2]s/", s.dir, s.disk(), from.disk())
+	shell(t, "umount %[1]s/root; rm -rf %[2]s; mkdir -p %[2]s; cp -a %[3]s/dumped %[2]s/upper", s.dir, s.disk(), from.disk())
 	shell(t, "umount %[1]s/shm; mount -t tmpfs shm %[1]s/shm", s.dir)
 	s.mount(t)
 	s.connect(t)
