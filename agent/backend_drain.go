@@ -235,8 +235,8 @@ func (b *backend) moveAway(ctx context.Context, p state.Pod, target string, prog
 
 // targetsFault says that a move failed before the pod was touched, for a reason that another target may not have.
 func targetsFault(err error) bool {
-	if _, refused := errors.AsType[*migrate.RefusedError](err); refused {
-		return true
+	if refused, ok := errors.AsType[*migrate.RefusedError](err); ok {
+		return refused.ByTarget()
 	}
 	if failed, begun := errors.AsType[*migrate.Error](err); begun {
 		return failed.Step == "reserve" // the mesh says no: it was cordoned or filled since

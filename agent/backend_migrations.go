@@ -25,6 +25,19 @@ func (b *backend) Migrate(ctx context.Context, name, to string, progress api.Pro
 	return b.moves.follow(ctx, x, progress)
 }
 
+// Preflight implements [api.Migrations].
+func (b *backend) Preflight(ctx context.Context, name, to string) (api.Preflight, error) {
+	p, err := b.pod(ctx, name)
+	if err != nil {
+		return api.Preflight{}, err
+	}
+	target, err := target(b.quorum.View(), p, to, b.ready())
+	if err != nil {
+		return api.Preflight{}, err
+	}
+	return b.moves.lookAhead(ctx, p, target)
+}
+
 // CancelMigration implements [api.Migrations].
 func (b *backend) CancelMigration(ctx context.Context, name string) (api.Migration, error) {
 	what := "cancelling " + name

@@ -67,12 +67,19 @@ func (s source) Dump(ctx context.Context, p migrate.Plan) (_ migrate.Dump, err e
 			err = errors.Join(err, d.Cancel())
 		}
 	}()
+	found, err := s.lookAt(ctx, p.Pod) // again: it has run on since
+	if err != nil {
+		return nil, err
+	}
+	if refusals := s.refusals(found); len(refusals) > 0 {
+		return nil, &migrate.RefusedError{Target: p.Target, Refusals: refusals}
+	}
 	for i, one := range c.Containers {
 		memory := c.Memory // one of them packs what they share
 		if i > 0 {
 			memory = nil
 		}
-		part, err := startPart(ctx, life, dir, c.NetNS, one, memory)
+		part, err := startPart(ctx, life, dir, c.NetNS, one, memory, found.Watched[one.Name])
 		if err != nil {
 			return nil, fmt.Errorf("container %s: %w", one.Name, err)
 		}
@@ -83,7 +90,7 @@ func (s source) Dump(ctx context.Context, p migrate.Plan) (_ migrate.Dump, err e
 }
 
 // startPart starts CRIU for a container. The watch over its images goes on for life.
-func startPart(ctx, life context.Context, dir, netns string, c pod.ContainerCheckpoint, memory map[string]string) (*partDump, error) {
+func startPart(ctx, life context.Context, dir, netns string, c pod.ContainerCheckpoint, memory map[string]string, watched []string) (*partDump, error) {
 	images, work := filepath.Join(dir, "images", c.Name), filepath.Join(dir, "dump", c.Name)
 	if err := freshDirs(images, work); err != nil {
 		return nil, err
@@ -94,7 +101,7 @@ func startPart(ctx, life context.Context, dir, netns string, c pod.ContainerChec
 	}
 	d, err := criu.StartDump(ctx, criu.DumpOptions{
 		Pid: c.Pid, Root: c.Root, NetNS: netns, Freezer: c.Freezer, External: c.External, Tmpfs: memory,
-		Descriptors: c.Descriptors, Images: images, Work: work,
+		Descriptors: c.Descriptors, Watched: watched, Images: images, Work: work,
 	})
 	if err != nil {
 		watcher.Finish()

@@ -79,26 +79,6 @@ func processes(cgroup string) ([]int, error) {
 	return pids, nil
 }
 
-// residentBytes is the memory that a dump of the pod will hold, at most.
-func residentBytes(cgroup string) (int64, error) {
-	pids, err := processes(cgroup)
-	if err != nil {
-		return 0, err
-	}
-	var pages int64
-	for _, pid := range pids {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-		if err != nil {
-			continue // it has ended
-		}
-		var size, resident int64
-		if _, err := fmt.Sscan(string(text), &size, &resident); err == nil {
-			pages += resident
-		}
-	}
-	return pages * int64(os.Getpagesize()), nil
-}
-
 // mappedFiles lists the files that a pod's processes map shared and writable, by their path in its root file system,
 // without the leading slash: a store through such a mapping need not show in the file's times.
 func mappedFiles(cgroup string) (map[string]bool, error) {

@@ -63,7 +63,7 @@ func (m *moves) begin(p state.Pod, target string) (*move, error) {
 	if !m.pods.take(p.UID) {
 		return nil, api.Errorf(api.FailedPrecondition, what, "it is being started, moved or removed").WithCure("try again when that has ended")
 	}
-	plan := migrate.Plan{ID: "m-" + newID(), Pod: p, Source: m.config.Node, Target: target, Mode: migrate.StopCopy}
+	plan := m.plan(p, target)
 	ctx, cancel := context.WithCancel(m.life)
 	x := &move{plan: plan, cancel: cancel, done: make(chan struct{}), news: make(chan struct{})}
 	m.mu.Lock()
@@ -113,7 +113,7 @@ func (m *moves) follow(ctx context.Context, x *move, progress api.Progress) (api
 		}
 	}
 	if x.err != nil {
-		return api.Report{}, moveError(x)
+		return api.Report{}, moveError(x.plan, x.err)
 	}
 	return reportOf(x.report), nil
 }
@@ -194,23 +194,29 @@ func eventOf(p migrate.Progress) api.Event {
 }
 
 // moveError says what became of a move that failed.
-func moveError(x *move) error {
-	what := fmt.Sprintf("moving %s to %s", x.plan.Pod.Name, x.plan.Target)
+func moveError(p migrate.Plan, err error) error {
+	what := fmt.Sprintf("moving %s to %s", p.Pod.Name, p.Target)
 	var refused *migrate.RefusedError
 	var failed *migrate.Error
 	switch {
-	case errors.As(x.err, &failed):
+	case errors.As(err, &failed):
 		why := fmt.Sprintf("step %s failed on %s: %v", failed.Step, failed.Node, failed.Cause)
 		if errors.Is(failed.Cause, migrate.ErrCancelled) {
 			why = "it was cancelled at step " + failed.Step
 		}
-		return api.Errorf(api.Aborted, what, "%s", why).WithCure(failed.Settled)
-	case errors.As(x.err, &refused):
-		return api.Errorf(api.FailedPrecondition, what, "%v", refused).WithCure("nothing was changed")
-	case errors.Is(x.err, migrate.ErrCancelled), errors.Is(x.err, context.Canceled):
+		e := api.Errorf(api.Aborted, what, "%s", why).WithCure(failed.Settled)
+		if errors.As(failed.Cause, &refused) { // it has come up since it was looked for
+			e.Why, e.Refusals = fmt.Sprintf("at step %s %s", failed.Step, refused.Summary()), refusalsOf(refused.Refusals)
+		}
+		return e
+	case errors.As(err, &refused):
+		e := api.Errorf(api.FailedPrecondition, what, "%s", refused.Summary()).WithCure("nothing was changed")
+		e.Refusals = refusalsOf(refused.Refusals)
+		return e
+	case errors.Is(err, migrate.ErrCancelled), errors.Is(err, context.Canceled):
 		return api.Errorf(api.Canceled, what, "it was cancelled before anything had changed")
-	case errors.Is(x.err, transport.ErrUnreachable), errors.Is(x.err, transport.ErrLost):
-		return api.Errorf(api.Unavailable, what, "%v", x.err).WithCure("nothing was changed; see drover node ls")
+	case errors.Is(err, transport.ErrUnreachable), errors.Is(err, transport.ErrLost):
+		return api.Errorf(api.Unavailable, what, "%v", err).WithCure("nothing was changed; see drover node ls")
 	}
-	return api.Errorf(api.FailedPrecondition, what, "%v", x.err).WithCure("nothing was changed")
+	return api.Errorf(api.FailedPrecondition, what, "%v", err).WithCure("nothing was changed")
 }

@@ -183,6 +183,9 @@ func TestErrorsComeThrough(t *testing.T) {
 	want := &api.Error{
 		Code: api.FailedPrecondition, What: "moving redis to nyc", Why: "the disk of nyc is full", Cure: "free 3 GiB",
 		Violations: []api.Violation{{Field: "spec.x", Why: "not supported yet"}},
+		Refusals: []api.Refusal{{
+			Node: "fra", Container: "app", Process: "node", PID: 7, HostPID: 4711, Others: []int{8, 9}, Reason: "it uses io_uring", Cure: "switch it off",
+		}},
 	}
 	m.fra.OnMigrate = func(context.Context, string, string, api.Progress) (api.Report, error) {
 		return api.Report{}, fmt.Errorf("wrapped: %w", want)
@@ -192,7 +195,8 @@ func TestErrorsComeThrough(t *testing.T) {
 	require.ErrorAs(t, err, &got)
 	got.Err = nil
 	assert.Equal(t, want, got)
-	assert.Equal(t, "moving redis to nyc: the disk of nyc is full: spec.x: not supported yet", got.Error())
+	assert.Equal(t, "moving redis to nyc: the disk of nyc is full: spec.x: not supported yet: "+
+		"app: node (pid 7, 4711 on fra; and 2 more): it uses io_uring", got.Error())
 
 	m.ams.Err = errors.New("something odd")
 	_, err = m.client.GetStatus(t.Context())

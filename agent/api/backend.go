@@ -101,6 +101,8 @@ type Migrations interface {
 	// undone and an error (Aborted) that names step, node and reason. When ctx ends it cancels the move as
 	// CancelMigration does, and still returns only when it is over.
 	Migrate(ctx context.Context, pod, to string, progress Progress) (Report, error)
+	// Preflight tells whether Migrate would move the pod there, and changes nothing. That it wouldn't is no error.
+	Preflight(ctx context.Context, pod, to string) (Preflight, error)
 	// CancelMigration gives up the open migration of that id, or of the pod of that name, and returns it when that is decided: Aborted,
 	// or FailedPrecondition if it is past its point of no return.
 	CancelMigration(ctx context.Context, name string) (Migration, error)

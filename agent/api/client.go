@@ -145,6 +145,25 @@ func (c *Client) Migrate(ctx context.Context, pod, to string, progress Progress)
 		WithCure("drover pod get " + pod + " shows where it runs")
 }
 
+// Preflight tells whether a pod can move to a node or site.
+func (c *Client) Preflight(ctx context.Context, pod, to string) (Preflight, error) {
+	stream, err := c.migrations.Migrate(ctx, &droverv1.MigrateRequest{Pod: pod, To: to, DryRun: true})
+	if err != nil {
+		return Preflight{}, c.wrap(err)
+	}
+	defer func() { _ = stream.Close() }() // its error would only repeat the first
+	for stream.Receive() {
+		if p := stream.Msg().GetPreflight(); p != nil {
+			return preflightFromProto(p), nil
+		}
+	}
+	if err := stream.Err(); err != nil {
+		return Preflight{}, c.wrap(err)
+	}
+	return Preflight{}, Errorf(FailedPrecondition, "looking whether "+pod+" can move", "%s doesn't know how", c.target.name).
+		WithCure("run the same version of drover on each node")
+}
+
 // CancelMigration gives up an open migration, by its id or its pod.
 func (c *Client) CancelMigration(ctx context.Context, name string) (Migration, error) {
 	resp, err := c.migrations.Cancel(ctx, &droverv1.CancelRequest{Name: name})

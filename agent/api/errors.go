@@ -34,9 +34,10 @@ type Error struct {
 	Code       Code        `json:"code"`
 	What       string      `json:"what"` // "moving redis to fra"
 	Why        string      `json:"why"`
-	Cure       string      `json:"cure"`       // may be empty
-	Violations []Violation `json:"violations"` // of InvalidArgument: the wrong fields; of a pod that fits nowhere: the nodes
-	Err        error       `json:"-"`          // cause, not sent
+	Cure       string      `json:"cure"`               // may be empty
+	Violations []Violation `json:"violations"`         // of InvalidArgument: the wrong fields; of a pod that fits nowhere: the nodes
+	Refusals   []Refusal   `json:"refusals,omitempty"` // of a move that is refused: all that is against it
+	Err        error       `json:"-"`                  // cause, not sent
 }
 
 // Violation is one field that can't be accepted, by its path ("spec.containers[0].livenessProbe"), or one node that isn't
@@ -46,7 +47,7 @@ type Violation struct {
 	Why   string `json:"why"`
 }
 
-// Error is "what: why", with the violations.
+// Error is "what: why", with the violations and refusals.
 func (e *Error) Error() string {
 	var parts []string
 	for _, s := range []string{e.What, e.Why} {
@@ -59,6 +60,9 @@ func (e *Error) Error() string {
 	}
 	for _, v := range e.Violations {
 		parts = append(parts, v.Field+": "+v.Why)
+	}
+	for _, r := range e.Refusals {
+		parts = append(parts, r.Who()+": "+r.Reason)
 	}
 	return strings.Join(parts, ": ")
 }
@@ -117,6 +121,9 @@ func fromConnect(ce *connect.Error) *Error {
 			for _, v := range detail.GetViolations() {
 				e.Violations = append(e.Violations, Violation{Field: v.GetField(), Why: v.GetWhy()})
 			}
+			for _, r := range detail.GetRefusals() {
+				e.Refusals = append(e.Refusals, refusalFromProto(r))
+			}
 			return e
 		}
 	}
@@ -144,7 +151,9 @@ func toConnect(err error) error {
 	}
 	e := AsError(err)
 	ce := connect.NewError(connectCode(e.Code), errors.New(e.Error()))
-	detail := &droverv1.ErrorDetail{Code: string(e.Code), What: e.What, Why: e.Why, Cure: e.Cure}
+	detail := &droverv1.ErrorDetail{
+		Code: string(e.Code), What: e.What, Why: e.Why, Cure: e.Cure, Refusals: each(e.Refusals, refusalToProto),
+	}
 	for _, v := range e.Violations {
 		detail.Violations = append(detail.Violations, &droverv1.Violation{Field: v.Field, Why: v.Why})
 	}

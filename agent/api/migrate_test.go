@@ -64,6 +64,28 @@ func TestMigrateStreams(t *testing.T) {
 	assert.Equal(t, events, got.events)
 }
 
+func TestPreflightIsTheOwnersAnswer(t *testing.T) {
+	m := newMesh(t)
+	want := api.Preflight{
+		Pod: "redis", From: "fra", To: "nyc", Refusals: []api.Refusal{{Node: "nyc", Others: []int{}, Reason: "its disk is full", Cure: "free 3 GiB"}},
+		Warnings: []string{"an older kernel"}, Processes: 3, Descriptors: 57, MemoryBytes: 1 << 30, FilesBytes: 5 << 20, Files: 12,
+		MissingLayers: []string{"sha256:1"}, MissingBytes: 40 << 20, MS: 12.5,
+	}
+	m.fra.OnPreflight = func(pod, to string) (api.Preflight, error) {
+		assert.Equal(t, "redis nyc", pod+" "+to)
+		return want, nil
+	}
+	got, err := m.client.Preflight(t.Context(), "redis", "nyc")
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	assert.Equal(t, []string{"preflight redis"}, m.fra.Calls(), "and nothing was moved")
+	_, err = m.client.Preflight(t.Context(), "nobody", "nyc")
+	assert.Equal(t, api.NotFound, codeOf(t, err))
+	m.fra.Err = api.Errorf(api.Unavailable, "", "nyc doesn't answer")
+	_, err = m.client.Preflight(t.Context(), "redis", "nyc")
+	assert.Equal(t, api.Unavailable, codeOf(t, err))
+}
+
 func TestMigrateIsCancelledWhenTheCallerGoesAway(t *testing.T) {
 	m := newMesh(t)
 	ctx, cancel := context.WithCancel(t.Context())

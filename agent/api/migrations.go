@@ -19,6 +19,13 @@ func (h migrationsHandler) Migrate(ctx context.Context, req *droverv1.MigrateReq
 	if err != nil {
 		return err
 	}
+	if req.GetDryRun() {
+		p, err := at.Preflight(ctx, req.GetPod(), req.GetTo())
+		if err != nil {
+			return err
+		}
+		return stream.Send(&droverv1.MigrateResponse{Part: &droverv1.MigrateResponse_Preflight{Preflight: preflightToProto(p)}})
+	}
 	progress := moveRelay{startRelay(stream, moveNews)}
 	report, err := at.Migrate(ctx, req.GetPod(), req.GetTo(), progress)
 	progress.finish()

@@ -32,7 +32,6 @@ type Departure struct {
 	journal *Journal
 
 	// What a step leaves for those after it.
-	facts      Facts
 	offer      Offer
 	upper      Upper
 	uppers     int
@@ -112,6 +111,9 @@ func (d *Departure) step(life, ctx context.Context, s step) error {
 	p := Progress{Step: s.name, Node: d.where(s), Status: Done, Elapsed: time.Since(begun), Bytes: d.target.Sent() - sent, Note: d.notes}
 	if err != nil {
 		p.Status, p.Note = Broken, err.Error()
+		if refused, ok := errors.AsType[*RefusedError](err); ok { // the whole of it follows
+			p.Note = refused.Summary()
+		}
 		d.tell(p)
 		return err
 	}
@@ -127,21 +129,6 @@ func ended(life context.Context, err error) error {
 		return err
 	}
 	return ErrCancelled
-}
-
-func (d *Departure) preflight(ctx context.Context) error {
-	var err error
-	if d.facts, err = d.source.Facts(ctx, d.plan.Pod); err != nil {
-		return err
-	}
-	if d.offer, err = d.target.Preflight(ctx, d.plan, d.facts); err != nil {
-		return err
-	}
-	if len(d.offer.Refusals) > 0 {
-		return &RefusedError{Node: d.plan.Target, Refusals: d.offer.Refusals}
-	}
-	d.notes = d.offer.Note
-	return nil
 }
 
 func (d *Departure) reserve(ctx context.Context) error {

@@ -1,9 +1,6 @@
 package migrate
 
 import (
-	"fmt"
-	"strings"
-
 	"github.com/drover-mesh/drover/state"
 )
 
@@ -28,47 +25,6 @@ func (p Plan) Epoch() uint64 { return p.Pod.Epoch + 1 }
 // abort is the command that ends the move, even if its Reserve has not come yet.
 func (p Plan) abort(reason string) state.Abort {
 	return state.Abort{Migration: p.ID, UID: p.Pod.UID, Epoch: p.Epoch(), Reason: reason}
-}
-
-// Facts is what the pod needs of its next host.
-type Facts struct {
-	CRIU        [3]int `json:"criu"`         // version: major, minor, patch
-	Arch        string `json:"arch"`         // as in GOARCH
-	CPU         []byte `json:"cpu"`          // features that the pod's processes may have found, as CRIU notes them
-	MemoryBytes int64  `json:"memory_bytes"` // resident now
-	UpperBytes  int64  `json:"upper_bytes"`  // in its writable layers and volumes now
-	// Layers are the sizes of the layers that it stands on, packed, in bytes.
-	Layers map[state.Digest]int64 `json:"layers"`
-}
-
-// Offer is the target's answer to Facts.
-type Offer struct {
-	Refusals []Refusal      `json:"refusals,omitempty"`
-	Missing  []state.Digest `json:"missing,omitempty"` // layers that the target lacks
-	Note     string         `json:"note,omitempty"`    // for people: why it can take the pod
-}
-
-// Refusal is one reason why a pod can't move, and what an operator can do about it.
-type Refusal struct {
-	Reason string `json:"reason"`
-	Cure   string `json:"cure"`
-}
-
-// RefusedError says that the target can't take the pod. Nothing was changed.
-type RefusedError struct {
-	Node     string
-	Refusals []Refusal
-}
-
-func (e *RefusedError) Error() string {
-	lines := make([]string, len(e.Refusals))
-	for i, r := range e.Refusals {
-		lines[i] = r.Reason
-		if r.Cure != "" {
-			lines[i] += " (" + r.Cure + ")"
-		}
-	}
-	return fmt.Sprintf("%s can't take the pod: %s", e.Node, strings.Join(lines, "; "))
 }
 
 // Manifest lists what must have arrived before a restore may start.

@@ -64,6 +64,7 @@ type agent struct {
 	stop     context.CancelFunc // cleanly
 	killed   atomic.Bool
 	arrivals *Arrivals
+	refusals []Refusal // that it has against every move, as source and as target
 }
 
 // kill ends the agent as SIGKILL does: nothing that it tries from then on has an effect.
@@ -188,7 +189,7 @@ func (a *agent) Watch(context.Context) <-chan struct{} {
 type source struct{ *agent }
 
 func (s source) Facts(context.Context, state.Pod) (Facts, error) {
-	return Facts{CRIU: [3]int{4, 2, 1}}, s.at("facts", func() error { return nil })
+	return Facts{Refusals: s.refusals}, s.at("facts", func() error { return nil })
 }
 
 func (s source) Layer(_ context.Context, _ state.Digest, w io.Writer) error {
@@ -395,7 +396,7 @@ func (m *milestones) Close() error { m.once.Do(func() { close(m.broken) }); retu
 type destination struct{ *agent }
 
 func (d destination) Check(context.Context, Plan, Facts) (o Offer, err error) {
-	return Offer{Missing: []state.Digest{"sha256:1"}}, d.at("check", func() error { return nil })
+	return Offer{Refusals: d.refusals, Missing: []state.Digest{"sha256:1"}}, d.at("check", func() error { return nil })
 }
 func (d destination) Prepare(_ context.Context, p Plan) error {
 	return d.at("prepare", func() error {

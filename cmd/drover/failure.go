@@ -45,6 +45,9 @@ func exitCode(err error) int {
 	if errors.Is(err, errInterrupted) {
 		return exitInterrupted
 	}
+	if errors.Is(err, errRefused) {
+		return exitRefused
+	}
 	if code, ok := errors.AsType[commandEnded](err); ok {
 		return int(code)
 	}
@@ -70,7 +73,7 @@ func exitCode(err error) int {
 
 // report tells a failure on stderr: "drover: what: why", the wrong fields and the cure below it; or the same as JSON.
 func (c *cli) report(err error) {
-	if _, told := errors.AsType[commandEnded](err); told || errors.Is(err, errInterrupted) {
+	if _, told := errors.AsType[commandEnded](err); told || errors.Is(err, errInterrupted) || errors.Is(err, errRefused) {
 		return
 	}
 	e := describe(err)
@@ -86,6 +89,7 @@ func (c *cli) report(err error) {
 	for _, v := range e.Violations {
 		fmt.Fprintln(c.err, "  "+strings.TrimPrefix(v.Field+": "+v.Why, ": ")) // of the whole when there is no field
 	}
+	tellRefusals(c.err, e.Refusals)
 	if e.Cure != "" {
 		fmt.Fprintln(c.err, "  "+strings.ReplaceAll(e.Cure, "\n", "\n  "))
 	}

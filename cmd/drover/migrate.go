@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os/signal"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 
 func (c *cli) migrateCommand() *cobra.Command {
 	var to string
+	var dryRun bool
 	cmd := &cobra.Command{
 		Use:     "migrate POD --to SITE|NODE",
 		Aliases: []string{"move"},
@@ -21,19 +23,29 @@ func (c *cli) migrateCommand() *cobra.Command {
 
 Ctrl-C cancels: it waits until the move is undone and the pod goes on where it was. A move that is past its
 point of no return is finished instead. A second Ctrl-C leaves at once; the agents go on undoing.
-If a move fails it is undone too, and the exit code is 5.`,
-		Example: "  drover migrate redis --to fra",
-		Args:    cobra.ExactArgs(1),
+If a move fails it is undone too, and the exit code is 5.
+
+Before anything is touched both nodes look at the pod and at themselves. Everything that is against the move is
+told, with the process that is to blame and what to do, and the exit code is 6. --dry-run does only this.`,
+		Example: `  drover migrate redis --to fra
+  drover migrate redis --to fra --dry-run`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := c.checkOutput(); err != nil {
 				return err
 			}
 			client := api.NewClient(c.socket)
 			defer client.Close()
+			if dryRun {
+				ctx, stop := signal.NotifyContext(cmd.Context(), interrupts()...)
+				defer stop()
+				return c.dryRun(ctx, client, args[0], to)
+			}
 			return c.migrate(cmd.Context(), client, args[0], to)
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "the `site or node` to move to")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only look whether the pod can move")
 	_ = cmd.MarkFlagRequired("to") // the flag is there
 	return cmd
 }

@@ -30,12 +30,13 @@ type Backend struct {
 
 	NodeDetails []api.NodeDetails
 
-	OnRun     func(manifest []byte, node string) (api.Pod, error)
-	OnLogs    func(ctx context.Context, o api.LogOptions, w api.LogWriter) error
-	OnExec    func(ctx context.Context, e api.Exec) (int, error)
-	Files     map[string][]byte // tars by path: what CopyFrom gives and CopyTo has got
-	OnMigrate func(ctx context.Context, pod, to string, progress api.Progress) (api.Report, error)
-	OnCancel  func(name string) (api.Migration, error)
+	OnRun       func(manifest []byte, node string) (api.Pod, error)
+	OnLogs      func(ctx context.Context, o api.LogOptions, w api.LogWriter) error
+	OnExec      func(ctx context.Context, e api.Exec) (int, error)
+	Files       map[string][]byte // tars by path: what CopyFrom gives and CopyTo has got
+	OnMigrate   func(ctx context.Context, pod, to string, progress api.Progress) (api.Report, error)
+	OnPreflight func(pod, to string) (api.Preflight, error)
+	OnCancel    func(name string) (api.Migration, error)
 
 	OnRemoveNode  func(name string, o api.RemoveNodeOptions) (api.Removal, error)
 	OnDrain       func(ctx context.Context, node string, o api.DrainOptions, progress api.DrainProgress) (api.DrainReport, error)
@@ -222,6 +223,14 @@ func (b *Backend) Migrate(ctx context.Context, pod, to string, progress api.Prog
 		return api.Report{}, err
 	}
 	return b.OnMigrate(ctx, pod, to, progress)
+}
+
+// Preflight answers by OnPreflight.
+func (b *Backend) Preflight(_ context.Context, pod, to string) (api.Preflight, error) {
+	if err := b.call("preflight " + pod); err != nil {
+		return api.Preflight{}, err
+	}
+	return b.OnPreflight(pod, to)
 }
 
 // CancelMigration answers by OnCancel.

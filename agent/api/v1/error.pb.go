@@ -23,12 +23,14 @@ const (
 
 // ErrorDetail is attached to every error: what was being done, why it failed, and what to do about it.
 type ErrorDetail struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	What          string                 `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
-	Why           string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
-	Cure          string                 `protobuf:"bytes,3,opt,name=cure,proto3" json:"cure,omitempty"`
-	Violations    []*Violation           `protobuf:"bytes,4,rep,name=violations,proto3" json:"violations,omitempty"`
-	Code          string                 `protobuf:"bytes,5,opt,name=code,proto3" json:"code,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	What       string                 `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	Why        string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	Cure       string                 `protobuf:"bytes,3,opt,name=cure,proto3" json:"cure,omitempty"`
+	Violations []*Violation           `protobuf:"bytes,4,rep,name=violations,proto3" json:"violations,omitempty"`
+	Code       string                 `protobuf:"bytes,5,opt,name=code,proto3" json:"code,omitempty"`
+	// Of a move that is refused: all that is against it.
+	Refusals      []*Refusal `protobuf:"bytes,6,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -98,6 +100,13 @@ func (x *ErrorDetail) GetCode() string {
 	return ""
 }
 
+func (x *ErrorDetail) GetRefusals() []*Refusal {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
+}
+
 // Violation is one field of a request or manifest that can't be accepted.
 type Violation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -151,11 +160,116 @@ func (x *Violation) GetWhy() string {
 	return ""
 }
 
+// Refusal is one reason why a pod can't move, and what can be done about it.
+type Refusal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who says so: the pod's node, or the one that it would go to.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Empty if it is of the whole pod, or of the node.
+	Container string `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`
+	// The name of the process, empty if none is to blame; its id as the container counts, and as the node counts.
+	Process string `protobuf:"bytes,3,opt,name=process,proto3" json:"process,omitempty"`
+	Pid     int32  `protobuf:"varint,4,opt,name=pid,proto3" json:"pid,omitempty"`
+	HostPid int32  `protobuf:"varint,5,opt,name=host_pid,json=hostPid,proto3" json:"host_pid,omitempty"`
+	// More processes of the container of which the same is true, as it counts.
+	Others        []int32 `protobuf:"varint,6,rep,packed,name=others,proto3" json:"others,omitempty"`
+	Reason        string  `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	Cure          string  `protobuf:"bytes,8,opt,name=cure,proto3" json:"cure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusal) Reset() {
+	*x = Refusal{}
+	mi := &file_error_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusal) ProtoMessage() {}
+
+func (x *Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_error_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
+func (*Refusal) Descriptor() ([]byte, []int) {
+	return file_error_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Refusal) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Refusal) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *Refusal) GetProcess() string {
+	if x != nil {
+		return x.Process
+	}
+	return ""
+}
+
+func (x *Refusal) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Refusal) GetHostPid() int32 {
+	if x != nil {
+		return x.HostPid
+	}
+	return 0
+}
+
+func (x *Refusal) GetOthers() []int32 {
+	if x != nil {
+		return x.Others
+	}
+	return nil
+}
+
+func (x *Refusal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Refusal) GetCure() string {
+	if x != nil {
+		return x.Cure
+	}
+	return ""
+}
+
 var File_error_proto protoreflect.FileDescriptor
 
 const file_error_proto_rawDesc = "" +
 	"\n" +
-	"\verror.proto\x12\tdrover.v1\"\x91\x01\n" +
+	"\verror.proto\x12\tdrover.v1\"\xc1\x01\n" +
 	"\vErrorDetail\x12\x12\n" +
 	"\x04what\x18\x01 \x01(\tR\x04what\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\x12\x12\n" +
@@ -163,10 +277,20 @@ const file_error_proto_rawDesc = "" +
 	"\n" +
 	"violations\x18\x04 \x03(\v2\x14.drover.v1.ViolationR\n" +
 	"violations\x12\x12\n" +
-	"\x04code\x18\x05 \x01(\tR\x04code\"3\n" +
+	"\x04code\x18\x05 \x01(\tR\x04code\x12.\n" +
+	"\brefusals\x18\x06 \x03(\v2\x12.drover.v1.RefusalR\brefusals\"3\n" +
 	"\tViolation\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x10\n" +
-	"\x03why\x18\x02 \x01(\tR\x03whyB5Z3github.com/drover-mesh/drover/agent/api/v1;droverv1b\x06proto3"
+	"\x03why\x18\x02 \x01(\tR\x03why\"\xc6\x01\n" +
+	"\aRefusal\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1c\n" +
+	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x18\n" +
+	"\aprocess\x18\x03 \x01(\tR\aprocess\x12\x10\n" +
+	"\x03pid\x18\x04 \x01(\x05R\x03pid\x12\x19\n" +
+	"\bhost_pid\x18\x05 \x01(\x05R\ahostPid\x12\x16\n" +
+	"\x06others\x18\x06 \x03(\x05R\x06others\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12\x12\n" +
+	"\x04cure\x18\b \x01(\tR\x04cureB5Z3github.com/drover-mesh/drover/agent/api/v1;droverv1b\x06proto3"
 
 var (
 	file_error_proto_rawDescOnce sync.Once
@@ -180,18 +304,20 @@ func file_error_proto_rawDescGZIP() []byte {
 	return file_error_proto_rawDescData
 }
 
-var file_error_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_error_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_error_proto_goTypes = []any{
 	(*ErrorDetail)(nil), // 0: drover.v1.ErrorDetail
 	(*Violation)(nil),   // 1: drover.v1.Violation
+	(*Refusal)(nil),     // 2: drover.v1.Refusal
 }
 var file_error_proto_depIdxs = []int32{
 	1, // 0: drover.v1.ErrorDetail.violations:type_name -> drover.v1.Violation
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 1: drover.v1.ErrorDetail.refusals:type_name -> drover.v1.Refusal
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_error_proto_init() }
@@ -205,7 +331,7 @@ func file_error_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_error_proto_rawDesc), len(file_error_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

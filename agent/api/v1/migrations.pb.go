@@ -25,7 +25,9 @@ type MigrateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Pod   string                 `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
 	// A node's name, or a site's.
-	To            string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	To string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Only look whether the pod can move: the stream is one `preflight`. That it can't is no error.
+	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -74,6 +76,13 @@ func (x *MigrateRequest) GetTo() string {
 	return ""
 }
 
+func (x *MigrateRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
 type MigrateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Part:
@@ -81,6 +90,7 @@ type MigrateResponse struct {
 	//	*MigrateResponse_Started
 	//	*MigrateResponse_Event
 	//	*MigrateResponse_Report
+	//	*MigrateResponse_Preflight
 	Part          isMigrateResponse_Part `protobuf_oneof:"part"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -150,6 +160,15 @@ func (x *MigrateResponse) GetReport() *MigrationReport {
 	return nil
 }
 
+func (x *MigrateResponse) GetPreflight() *Preflight {
+	if x != nil {
+		if x, ok := x.Part.(*MigrateResponse_Preflight); ok {
+			return x.Preflight
+		}
+	}
+	return nil
+}
+
 type isMigrateResponse_Part interface {
 	isMigrateResponse_Part()
 }
@@ -166,11 +185,164 @@ type MigrateResponse_Report struct {
 	Report *MigrationReport `protobuf:"bytes,3,opt,name=report,proto3,oneof"`
 }
 
+type MigrateResponse_Preflight struct {
+	Preflight *Preflight `protobuf:"bytes,4,opt,name=preflight,proto3,oneof"`
+}
+
 func (*MigrateResponse_Started) isMigrateResponse_Part() {}
 
 func (*MigrateResponse_Event) isMigrateResponse_Part() {}
 
 func (*MigrateResponse_Report) isMigrateResponse_Part() {}
+
+func (*MigrateResponse_Preflight) isMigrateResponse_Part() {}
+
+// Preflight is what a move would be.
+type Preflight struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Pod   string                 `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
+	From  string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// The node that was chosen.
+	To string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// Everything that is against the move, of both nodes. Without any it can be.
+	Refusals []*Refusal `protobuf:"bytes,4,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	// What may go wrong after it.
+	Warnings    []string `protobuf:"bytes,5,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Processes   int32    `protobuf:"varint,6,opt,name=processes,proto3" json:"processes,omitempty"`
+	Descriptors int32    `protobuf:"varint,7,opt,name=descriptors,proto3" json:"descriptors,omitempty"`
+	// At most.
+	MemoryBytes int64 `protobuf:"varint,8,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// In the pod's writable layers and volumes.
+	FilesBytes int64 `protobuf:"varint,9,opt,name=files_bytes,json=filesBytes,proto3" json:"files_bytes,omitempty"`
+	Files      int64 `protobuf:"varint,10,opt,name=files,proto3" json:"files,omitempty"`
+	// Layers that the node lacks, and their packed size.
+	MissingLayers []string `protobuf:"bytes,11,rep,name=missing_layers,json=missingLayers,proto3" json:"missing_layers,omitempty"`
+	MissingBytes  int64    `protobuf:"varint,12,opt,name=missing_bytes,json=missingBytes,proto3" json:"missing_bytes,omitempty"`
+	Ms            float64  `protobuf:"fixed64,13,opt,name=ms,proto3" json:"ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Preflight) Reset() {
+	*x = Preflight{}
+	mi := &file_migrations_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Preflight) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Preflight) ProtoMessage() {}
+
+func (x *Preflight) ProtoReflect() protoreflect.Message {
+	mi := &file_migrations_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Preflight.ProtoReflect.Descriptor instead.
+func (*Preflight) Descriptor() ([]byte, []int) {
+	return file_migrations_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Preflight) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *Preflight) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Preflight) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Preflight) GetRefusals() []*Refusal {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
+}
+
+func (x *Preflight) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *Preflight) GetProcesses() int32 {
+	if x != nil {
+		return x.Processes
+	}
+	return 0
+}
+
+func (x *Preflight) GetDescriptors() int32 {
+	if x != nil {
+		return x.Descriptors
+	}
+	return 0
+}
+
+func (x *Preflight) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *Preflight) GetFilesBytes() int64 {
+	if x != nil {
+		return x.FilesBytes
+	}
+	return 0
+}
+
+func (x *Preflight) GetFiles() int64 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *Preflight) GetMissingLayers() []string {
+	if x != nil {
+		return x.MissingLayers
+	}
+	return nil
+}
+
+func (x *Preflight) GetMissingBytes() int64 {
+	if x != nil {
+		return x.MissingBytes
+	}
+	return 0
+}
+
+func (x *Preflight) GetMs() float64 {
+	if x != nil {
+		return x.Ms
+	}
+	return 0
+}
 
 type MigrationStarted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -185,7 +357,7 @@ type MigrationStarted struct {
 
 func (x *MigrationStarted) Reset() {
 	*x = MigrationStarted{}
-	mi := &file_migrations_proto_msgTypes[2]
+	mi := &file_migrations_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -197,7 +369,7 @@ func (x *MigrationStarted) String() string {
 func (*MigrationStarted) ProtoMessage() {}
 
 func (x *MigrationStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_migrations_proto_msgTypes[2]
+	mi := &file_migrations_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -210,7 +382,7 @@ func (x *MigrationStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigrationStarted.ProtoReflect.Descriptor instead.
 func (*MigrationStarted) Descriptor() ([]byte, []int) {
-	return file_migrations_proto_rawDescGZIP(), []int{2}
+	return file_migrations_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *MigrationStarted) GetId() string {
@@ -266,7 +438,7 @@ type MigrationEvent struct {
 
 func (x *MigrationEvent) Reset() {
 	*x = MigrationEvent{}
-	mi := &file_migrations_proto_msgTypes[3]
+	mi := &file_migrations_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -278,7 +450,7 @@ func (x *MigrationEvent) String() string {
 func (*MigrationEvent) ProtoMessage() {}
 
 func (x *MigrationEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_migrations_proto_msgTypes[3]
+	mi := &file_migrations_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -291,7 +463,7 @@ func (x *MigrationEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigrationEvent.ProtoReflect.Descriptor instead.
 func (*MigrationEvent) Descriptor() ([]byte, []int) {
-	return file_migrations_proto_rawDescGZIP(), []int{3}
+	return file_migrations_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *MigrationEvent) GetStep() string {
@@ -353,7 +525,7 @@ type MigrationStep struct {
 
 func (x *MigrationStep) Reset() {
 	*x = MigrationStep{}
-	mi := &file_migrations_proto_msgTypes[4]
+	mi := &file_migrations_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -365,7 +537,7 @@ func (x *MigrationStep) String() string {
 func (*MigrationStep) ProtoMessage() {}
 
 func (x *MigrationStep) ProtoReflect() protoreflect.Message {
-	mi := &file_migrations_proto_msgTypes[4]
+	mi := &file_migrations_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -378,7 +550,7 @@ func (x *MigrationStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigrationStep.ProtoReflect.Descriptor instead.
 func (*MigrationStep) Descriptor() ([]byte, []int) {
-	return file_migrations_proto_rawDescGZIP(), []int{4}
+	return file_migrations_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *MigrationStep) GetName() string {
@@ -413,7 +585,7 @@ type MigrationReport struct {
 
 func (x *MigrationReport) Reset() {
 	*x = MigrationReport{}
-	mi := &file_migrations_proto_msgTypes[5]
+	mi := &file_migrations_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +597,7 @@ func (x *MigrationReport) String() string {
 func (*MigrationReport) ProtoMessage() {}
 
 func (x *MigrationReport) ProtoReflect() protoreflect.Message {
-	mi := &file_migrations_proto_msgTypes[5]
+	mi := &file_migrations_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +610,7 @@ func (x *MigrationReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigrationReport.ProtoReflect.Descriptor instead.
 func (*MigrationReport) Descriptor() ([]byte, []int) {
-	return file_migrations_proto_rawDescGZIP(), []int{5}
+	return file_migrations_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MigrationReport) GetId() string {
@@ -521,7 +693,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_migrations_proto_msgTypes[6]
+	mi := &file_migrations_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +705,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_migrations_proto_msgTypes[6]
+	mi := &file_migrations_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +718,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_migrations_proto_rawDescGZIP(), []int{6}
+	return file_migrations_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CancelRequest) GetName() string {
@@ -565,7 +737,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_migrations_proto_msgTypes[7]
+	mi := &file_migrations_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +749,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_migrations_proto_msgTypes[7]
+	mi := &file_migrations_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +762,7 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_migrations_proto_rawDescGZIP(), []int{7}
+	return file_migrations_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CancelResponse) GetMigration() *Migration {
@@ -620,7 +792,7 @@ type Migration struct {
 
 func (x *Migration) Reset() {
 	*x = Migration{}
-	mi := &file_migrations_proto_msgTypes[8]
+	mi := &file_migrations_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +804,7 @@ func (x *Migration) String() string {
 func (*Migration) ProtoMessage() {}
 
 func (x *Migration) ProtoReflect() protoreflect.Message {
-	mi := &file_migrations_proto_msgTypes[8]
+	mi := &file_migrations_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +817,7 @@ func (x *Migration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Migration.ProtoReflect.Descriptor instead.
 func (*Migration) Descriptor() ([]byte, []int) {
-	return file_migrations_proto_rawDescGZIP(), []int{8}
+	return file_migrations_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Migration) GetId() string {
@@ -719,7 +891,7 @@ type ListMigrationsRequest struct {
 
 func (x *ListMigrationsRequest) Reset() {
 	*x = ListMigrationsRequest{}
-	mi := &file_migrations_proto_msgTypes[9]
+	mi := &file_migrations_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +903,7 @@ func (x *ListMigrationsRequest) String() string {
 func (*ListMigrationsRequest) ProtoMessage() {}
 
 func (x *ListMigrationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_migrations_proto_msgTypes[9]
+	mi := &file_migrations_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,7 +916,7 @@ func (x *ListMigrationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMigrationsRequest.ProtoReflect.Descriptor instead.
 func (*ListMigrationsRequest) Descriptor() ([]byte, []int) {
-	return file_migrations_proto_rawDescGZIP(), []int{9}
+	return file_migrations_proto_rawDescGZIP(), []int{10}
 }
 
 type ListMigrationsResponse struct {
@@ -756,7 +928,7 @@ type ListMigrationsResponse struct {
 
 func (x *ListMigrationsResponse) Reset() {
 	*x = ListMigrationsResponse{}
-	mi := &file_migrations_proto_msgTypes[10]
+	mi := &file_migrations_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +940,7 @@ func (x *ListMigrationsResponse) String() string {
 func (*ListMigrationsResponse) ProtoMessage() {}
 
 func (x *ListMigrationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_migrations_proto_msgTypes[10]
+	mi := &file_migrations_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +953,7 @@ func (x *ListMigrationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMigrationsResponse.ProtoReflect.Descriptor instead.
 func (*ListMigrationsResponse) Descriptor() ([]byte, []int) {
-	return file_migrations_proto_rawDescGZIP(), []int{10}
+	return file_migrations_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListMigrationsResponse) GetMigrations() []*Migration {
@@ -800,7 +972,7 @@ type GetMigrationRequest struct {
 
 func (x *GetMigrationRequest) Reset() {
 	*x = GetMigrationRequest{}
-	mi := &file_migrations_proto_msgTypes[11]
+	mi := &file_migrations_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +984,7 @@ func (x *GetMigrationRequest) String() string {
 func (*GetMigrationRequest) ProtoMessage() {}
 
 func (x *GetMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_migrations_proto_msgTypes[11]
+	mi := &file_migrations_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +997,7 @@ func (x *GetMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMigrationRequest.ProtoReflect.Descriptor instead.
 func (*GetMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_migrations_proto_rawDescGZIP(), []int{11}
+	return file_migrations_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetMigrationRequest) GetId() string {
@@ -844,7 +1016,7 @@ type GetMigrationResponse struct {
 
 func (x *GetMigrationResponse) Reset() {
 	*x = GetMigrationResponse{}
-	mi := &file_migrations_proto_msgTypes[12]
+	mi := &file_migrations_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +1028,7 @@ func (x *GetMigrationResponse) String() string {
 func (*GetMigrationResponse) ProtoMessage() {}
 
 func (x *GetMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_migrations_proto_msgTypes[12]
+	mi := &file_migrations_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +1041,7 @@ func (x *GetMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMigrationResponse.ProtoReflect.Descriptor instead.
 func (*GetMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_migrations_proto_rawDescGZIP(), []int{12}
+	return file_migrations_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetMigrationResponse) GetMigration() *Migration {
@@ -883,15 +1055,33 @@ var File_migrations_proto protoreflect.FileDescriptor
 
 const file_migrations_proto_rawDesc = "" +
 	"\n" +
-	"\x10migrations.proto\x12\tdrover.v1\"2\n" +
+	"\x10migrations.proto\x12\tdrover.v1\x1a\verror.proto\"K\n" +
 	"\x0eMigrateRequest\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x0e\n" +
-	"\x02to\x18\x02 \x01(\tR\x02to\"\xbb\x01\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"\xf1\x01\n" +
 	"\x0fMigrateResponse\x127\n" +
 	"\astarted\x18\x01 \x01(\v2\x1b.drover.v1.MigrationStartedH\x00R\astarted\x121\n" +
 	"\x05event\x18\x02 \x01(\v2\x19.drover.v1.MigrationEventH\x00R\x05event\x124\n" +
-	"\x06report\x18\x03 \x01(\v2\x1a.drover.v1.MigrationReportH\x00R\x06reportB\x06\n" +
-	"\x04part\"l\n" +
+	"\x06report\x18\x03 \x01(\v2\x1a.drover.v1.MigrationReportH\x00R\x06report\x124\n" +
+	"\tpreflight\x18\x04 \x01(\v2\x14.drover.v1.PreflightH\x00R\tpreflightB\x06\n" +
+	"\x04part\"\x83\x03\n" +
+	"\tPreflight\x12\x10\n" +
+	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12.\n" +
+	"\brefusals\x18\x04 \x03(\v2\x12.drover.v1.RefusalR\brefusals\x12\x1a\n" +
+	"\bwarnings\x18\x05 \x03(\tR\bwarnings\x12\x1c\n" +
+	"\tprocesses\x18\x06 \x01(\x05R\tprocesses\x12 \n" +
+	"\vdescriptors\x18\a \x01(\x05R\vdescriptors\x12!\n" +
+	"\fmemory_bytes\x18\b \x01(\x03R\vmemoryBytes\x12\x1f\n" +
+	"\vfiles_bytes\x18\t \x01(\x03R\n" +
+	"filesBytes\x12\x14\n" +
+	"\x05files\x18\n" +
+	" \x01(\x03R\x05files\x12%\n" +
+	"\x0emissing_layers\x18\v \x03(\tR\rmissingLayers\x12#\n" +
+	"\rmissing_bytes\x18\f \x01(\x03R\fmissingBytes\x12\x0e\n" +
+	"\x02ms\x18\r \x01(\x01R\x02ms\"l\n" +
 	"\x10MigrationStarted\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x12\n" +
@@ -967,44 +1157,48 @@ func file_migrations_proto_rawDescGZIP() []byte {
 	return file_migrations_proto_rawDescData
 }
 
-var file_migrations_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_migrations_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_migrations_proto_goTypes = []any{
 	(*MigrateRequest)(nil),         // 0: drover.v1.MigrateRequest
 	(*MigrateResponse)(nil),        // 1: drover.v1.MigrateResponse
-	(*MigrationStarted)(nil),       // 2: drover.v1.MigrationStarted
-	(*MigrationEvent)(nil),         // 3: drover.v1.MigrationEvent
-	(*MigrationStep)(nil),          // 4: drover.v1.MigrationStep
-	(*MigrationReport)(nil),        // 5: drover.v1.MigrationReport
-	(*CancelRequest)(nil),          // 6: drover.v1.CancelRequest
-	(*CancelResponse)(nil),         // 7: drover.v1.CancelResponse
-	(*Migration)(nil),              // 8: drover.v1.Migration
-	(*ListMigrationsRequest)(nil),  // 9: drover.v1.ListMigrationsRequest
-	(*ListMigrationsResponse)(nil), // 10: drover.v1.ListMigrationsResponse
-	(*GetMigrationRequest)(nil),    // 11: drover.v1.GetMigrationRequest
-	(*GetMigrationResponse)(nil),   // 12: drover.v1.GetMigrationResponse
+	(*Preflight)(nil),              // 2: drover.v1.Preflight
+	(*MigrationStarted)(nil),       // 3: drover.v1.MigrationStarted
+	(*MigrationEvent)(nil),         // 4: drover.v1.MigrationEvent
+	(*MigrationStep)(nil),          // 5: drover.v1.MigrationStep
+	(*MigrationReport)(nil),        // 6: drover.v1.MigrationReport
+	(*CancelRequest)(nil),          // 7: drover.v1.CancelRequest
+	(*CancelResponse)(nil),         // 8: drover.v1.CancelResponse
+	(*Migration)(nil),              // 9: drover.v1.Migration
+	(*ListMigrationsRequest)(nil),  // 10: drover.v1.ListMigrationsRequest
+	(*ListMigrationsResponse)(nil), // 11: drover.v1.ListMigrationsResponse
+	(*GetMigrationRequest)(nil),    // 12: drover.v1.GetMigrationRequest
+	(*GetMigrationResponse)(nil),   // 13: drover.v1.GetMigrationResponse
+	(*Refusal)(nil),                // 14: drover.v1.Refusal
 }
 var file_migrations_proto_depIdxs = []int32{
-	2,  // 0: drover.v1.MigrateResponse.started:type_name -> drover.v1.MigrationStarted
-	3,  // 1: drover.v1.MigrateResponse.event:type_name -> drover.v1.MigrationEvent
-	5,  // 2: drover.v1.MigrateResponse.report:type_name -> drover.v1.MigrationReport
-	4,  // 3: drover.v1.MigrationReport.steps:type_name -> drover.v1.MigrationStep
-	8,  // 4: drover.v1.CancelResponse.migration:type_name -> drover.v1.Migration
-	5,  // 5: drover.v1.Migration.report:type_name -> drover.v1.MigrationReport
-	8,  // 6: drover.v1.ListMigrationsResponse.migrations:type_name -> drover.v1.Migration
-	8,  // 7: drover.v1.GetMigrationResponse.migration:type_name -> drover.v1.Migration
-	0,  // 8: drover.v1.Migrations.Migrate:input_type -> drover.v1.MigrateRequest
-	6,  // 9: drover.v1.Migrations.Cancel:input_type -> drover.v1.CancelRequest
-	9,  // 10: drover.v1.Migrations.List:input_type -> drover.v1.ListMigrationsRequest
-	11, // 11: drover.v1.Migrations.Get:input_type -> drover.v1.GetMigrationRequest
-	1,  // 12: drover.v1.Migrations.Migrate:output_type -> drover.v1.MigrateResponse
-	7,  // 13: drover.v1.Migrations.Cancel:output_type -> drover.v1.CancelResponse
-	10, // 14: drover.v1.Migrations.List:output_type -> drover.v1.ListMigrationsResponse
-	12, // 15: drover.v1.Migrations.Get:output_type -> drover.v1.GetMigrationResponse
-	12, // [12:16] is the sub-list for method output_type
-	8,  // [8:12] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	3,  // 0: drover.v1.MigrateResponse.started:type_name -> drover.v1.MigrationStarted
+	4,  // 1: drover.v1.MigrateResponse.event:type_name -> drover.v1.MigrationEvent
+	6,  // 2: drover.v1.MigrateResponse.report:type_name -> drover.v1.MigrationReport
+	2,  // 3: drover.v1.MigrateResponse.preflight:type_name -> drover.v1.Preflight
+	14, // 4: drover.v1.Preflight.refusals:type_name -> drover.v1.Refusal
+	5,  // 5: drover.v1.MigrationReport.steps:type_name -> drover.v1.MigrationStep
+	9,  // 6: drover.v1.CancelResponse.migration:type_name -> drover.v1.Migration
+	6,  // 7: drover.v1.Migration.report:type_name -> drover.v1.MigrationReport
+	9,  // 8: drover.v1.ListMigrationsResponse.migrations:type_name -> drover.v1.Migration
+	9,  // 9: drover.v1.GetMigrationResponse.migration:type_name -> drover.v1.Migration
+	0,  // 10: drover.v1.Migrations.Migrate:input_type -> drover.v1.MigrateRequest
+	7,  // 11: drover.v1.Migrations.Cancel:input_type -> drover.v1.CancelRequest
+	10, // 12: drover.v1.Migrations.List:input_type -> drover.v1.ListMigrationsRequest
+	12, // 13: drover.v1.Migrations.Get:input_type -> drover.v1.GetMigrationRequest
+	1,  // 14: drover.v1.Migrations.Migrate:output_type -> drover.v1.MigrateResponse
+	8,  // 15: drover.v1.Migrations.Cancel:output_type -> drover.v1.CancelResponse
+	11, // 16: drover.v1.Migrations.List:output_type -> drover.v1.ListMigrationsResponse
+	13, // 17: drover.v1.Migrations.Get:output_type -> drover.v1.GetMigrationResponse
+	14, // [14:18] is the sub-list for method output_type
+	10, // [10:14] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_migrations_proto_init() }
@@ -1012,10 +1206,12 @@ func file_migrations_proto_init() {
 	if File_migrations_proto != nil {
 		return
 	}
+	file_error_proto_init()
 	file_migrations_proto_msgTypes[1].OneofWrappers = []any{
 		(*MigrateResponse_Started)(nil),
 		(*MigrateResponse_Event)(nil),
 		(*MigrateResponse_Report)(nil),
+		(*MigrateResponse_Preflight)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1023,7 +1219,7 @@ func file_migrations_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_migrations_proto_rawDesc), len(file_migrations_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
