@@ -31,12 +31,12 @@ func (c *cli) meshLeave() *cobra.Command {
 		Use:   "leave",
 		Short: "Take from this host what makes it a node",
 		Long: `Take from this host what makes it a node: its configuration, its identity and its copy of the mesh's log.
-Images stay. Its agent must be stopped, and the mesh should have been told, on another node, by
-"drover node rm": it would wait for the host otherwise.`,
-		Example: `  drover node drain fra                      # its pods go elsewhere
+Images stay. Its agent must be stopped, and the mesh should be told, on another node, by "drover node rm":
+it would wait for the host otherwise.`,
+		Example: `  drover node drain fra                      # its pods move away
   systemctl disable --now drover-agent       # here
   drover node rm fra                         # on another node
-  drover mesh leave`,
+  drover mesh leave                          # here`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.checkOutput(); err != nil {

@@ -36,7 +36,7 @@ func (p place) quorumDir() string { return filepath.Join(p.stateDir, "raft") }
 // vacant returns an error if the host is, or was, a node.
 func (p place) vacant(what string) error {
 	taken := func(why string) error {
-		return api.Errorf(api.AlreadyExists, what, "%s", why).WithCure("drover mesh leave takes this host out of its mesh; before that, on another node: drover node rm NODE")
+		return api.Errorf(api.AlreadyExists, what, "%s", why).WithCure("drover mesh leave makes a bare host of it again; its help says what goes before")
 	}
 	if c, err := configs.Load(p.config); err == nil {
 		return taken(fmt.Sprintf("this host is node %s of a mesh already: %s is there", c.Node, p.config))

@@ -48,7 +48,7 @@ func runAll(m *testing.M) (code int, err error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("building drover: %w: %s", err, out)
 	}
-	for _, name := range []string{labName, demoName} { // of a run that was killed
+	for _, name := range []string{labName, demoName, joinName} { // of a run that was killed
 		if err := lab.Down(ctx, name); err != nil {
 			return 1, err
 		}
@@ -108,6 +108,7 @@ func startMesh(ctx context.Context, binary string) (*mesh, error) {
 const (
 	labName  = "hosttest"
 	demoName = "hostdemo"
+	joinName = "hostjoin"
 )
 
 // normal is the network between the sites, as in the demonstration.

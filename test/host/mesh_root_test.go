@@ -260,9 +260,9 @@ func (m *mesh) awaitSettled(t *testing.T, name string) (pod api.Pod) {
 func (m *mesh) copies(t *testing.T, uid string) (sites []string) {
 	t.Helper()
 	for _, s := range m.Sites() {
-		lists, err := filepath.Glob("/sys/fs/cgroup/*/drover-lab-" + m.Name() + "/" + s.Name + "/pods/" + uid + "/*/cgroup.procs")
+		lists, err := filepath.Glob("/sys/fs/cgroup/*/drover-lab-" + m.Name() + "/" + s.Name + "/*/" + uid + "/*/cgroup.procs")
 		require.NoError(t, err)
-		unified, err := filepath.Glob("/sys/fs/cgroup/drover-lab-" + m.Name() + "/" + s.Name + "/pods/" + uid + "/*/cgroup.procs")
+		unified, err := filepath.Glob("/sys/fs/cgroup/drover-lab-" + m.Name() + "/" + s.Name + "/*/" + uid + "/*/cgroup.procs")
 		require.NoError(t, err)
 		for _, list := range append(lists, unified...) {
 			if text, err := os.ReadFile(list); err == nil && len(bytes.TrimSpace(text)) > 0 {
