@@ -125,8 +125,7 @@ func TestDrainIsNotHeldUpByItsCaller(t *testing.T) {
 	close(got.block)
 	require.NoError(t, <-done)
 	assert.Less(t, len(got.told), events, "stale news was skipped")
-	last := got.told[len(got.told)-2:]
-	assert.ElementsMatch(t, []string{"a final progress 9998", "b final progress 9999"}, last)
+	assert.Subset(t, got.told, []string{"a final progress 9998", "b final progress 9999"}, "the latest of each has come")
 }
 
 func TestANodeKnowsItsPods(t *testing.T) {
