@@ -4,6 +4,7 @@ package doctor
 
 import (
 	"context"
+	"net/netip"
 	"time"
 )
 
@@ -43,11 +44,15 @@ func (r Report) Count(level Level) int {
 	return n
 }
 
-// Config says where the agent would keep its things. The directories need not exist.
+// Config says what the agent would use. The directories need not exist.
 type Config struct {
-	StateDir  string // container root file systems and images, e.g. /var/lib/drover
-	RunDir    string // CRIU images of a running move, e.g. /run/drover
-	Installer string // command that installs the programs that are missing or too old, e.g. make deps
+	File      string     // the agent's configuration; "" if there is none yet
+	Wrong     error      // why that can't be used; nil if it can
+	StateDir  string     // container root file systems and images, e.g. /var/lib/drover
+	RunDir    string     // CRIU images of a running move, e.g. /run/drover
+	Address   netip.Addr // of this host, from which the pods' packets go to other nodes; invalid if it isn't known
+	Systemd   bool       // systemd is to make the control groups of pods
+	Installer string     // command that installs the programs that are missing or too old, e.g. make deps
 }
 
 // Host is what the checks ask of a machine. Real answers for this machine.
@@ -62,6 +67,8 @@ type Host interface {
 	Try(feature Feature, cfg Config) error
 	// Cgroups describes the control groups that a pod would be put into.
 	Cgroups() (Cgroups, error)
+	// Device finds the network device that has the address, or if that is invalid the one of the default route.
+	Device(address netip.Addr) (Device, error)
 	// ClockError is the kernel's bound on the wall clock's error, and whether anything synchronises it.
 	ClockError() (bound time.Duration, synced bool, err error)
 }
@@ -77,12 +84,20 @@ type Cgroups struct {
 	Version     int      // 1, also for a hybrid whose controllers are those of version 1, or 2
 	Controllers []string // usable ones, "freezer" among them if a group could be made and frozen
 	Refusal     error    // why no group could be made and frozen; nil if it could
+	Withheld    []string // those of Controllers that groups can't get as things stand
+}
+
+// Device describes a network device.
+type Device struct {
+	Name string
+	MTU  int // bytes
 }
 
 // Examine runs every check. The context bounds the programs that it runs.
 func Examine(ctx context.Context, host Host, cfg Config) Report {
 	checks := []func(context.Context, Host, Config) []Finding{
-		checkPrivileges, checkCRIU, checkRuntime, checkCgroups, checkKernel, checkSysctls, checkStorage, checkClock,
+		checkPrivileges, checkConfiguration, checkCRIU, checkRuntime, checkSystemd, checkCgroups, checkKernel,
+		checkSysctls, checkStorage, checkSwap, checkNetwork, checkClock,
 	}
 	report := Report{}
 	for _, check := range checks {

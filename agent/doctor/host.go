@@ -58,6 +58,19 @@ func checkPrivileges(_ context.Context, host Host, _ Config) []Finding {
 	return []Finding{f}
 }
 
+func checkConfiguration(_ context.Context, _ Host, cfg Config) []Finding {
+	f := Finding{Check: "configuration", Level: OK, Found: cfg.File, Why: "the agent doesn't start with a wrong one"}
+	switch {
+	case cfg.Wrong != nil:
+		first, _, _ := strings.Cut(cfg.Wrong.Error(), "\n")
+		f.Level, f.Found = Fail, first
+		f.Cure = "drover agent --config " + cfg.File + " # says all that is wrong with it"
+	case cfg.File == "":
+		f.Found = "none yet"
+	}
+	return []Finding{f}
+}
+
 func checkCgroups(_ context.Context, host Host, _ Config) []Finding {
 	const why = "a pod is held by the freezer while it moves, and kept to its resources"
 	groups, err := host.Cgroups()
@@ -76,57 +89,12 @@ func checkCgroups(_ context.Context, host Host, _ Config) []Finding {
 	case !slices.Contains(groups.Controllers, "memory") || !slices.Contains(groups.Controllers, "cpu"):
 		f.Level, f.Found = Warn, found+"; without memory and cpu limits of pods have no effect"
 		f.Cure = "boot with cgroup_enable=memory"
-		if groups.Version == 2 {
-			f.Cure = "echo '+memory +cpu' > /sys/fs/cgroup/cgroup.subtree_control"
-		}
+	case len(groups.Withheld) > 0:
+		f.Level, f.Found = Warn, fmt.Sprintf("%s; but groups get no %s while processes are in the root", found, strings.Join(groups.Withheld, " "))
+		f.Cure = "cd /sys/fs/cgroup && mkdir init && for p in $(cat cgroup.procs); do echo $p > init/cgroup.procs; done && echo '+" +
+			strings.Join(groups.Withheld, " +") + "' > cgroup.subtree_control"
 	}
 	return []Finding{f}
-}
-
-const (
-	mebibyte = 1 << 20
-	gibibyte = 1 << 30
-)
-
-func checkStorage(_ context.Context, host Host, cfg Config) []Finding {
-	return []Finding{
-		space(host, "state directory", cfg.StateDir, "images and root file systems of pods are kept there", 256*mebibyte, 2*gibibyte),
-		space(host, "run directory", cfg.RunDir, "the memory image of a moving pod passes through it", 16*mebibyte, 256*mebibyte),
-		runIsMemory(host),
-	}
-}
-
-// space judges the free bytes below which a file system is hopeless, and below which it is tight.
-func space(host Host, check, path, why string, hopeless, tight uint64) Finding {
-	s, err := host.Storage(path)
-	if err != nil {
-		return judge(check, why, "", err, Fail, "mkdir -p "+path)
-	}
-	f := Finding{Check: check, Level: OK, Found: fmt.Sprintf("%s: %s free on %s", path, size(s.Free), s.Type), Why: why}
-	if s.Free < tight {
-		f.Level, f.Cure = Warn, "df -h "+path+" # then make room"
-	}
-	if s.Free < hopeless {
-		f.Level = Fail
-	}
-	return f
-}
-
-func size(bytes uint64) string {
-	if bytes >= 10*gibibyte {
-		return fmt.Sprintf("%d GiB", bytes/gibibyte)
-	}
-	return fmt.Sprintf("%d MiB", bytes/mebibyte)
-}
-
-func runIsMemory(host Host) Finding {
-	const why = "CRIU remembers there what the kernel can do; if it outlives a boot, CRIU asks the kernel anew at each start"
-	const cure = "echo 'tmpfs /run tmpfs mode=755,nosuid,nodev 0 0' >> /etc/fstab # then reboot"
-	s, err := host.Storage("/run")
-	if err == nil && s.Type != "tmpfs" {
-		err = fmt.Errorf("on %s, not tmpfs", s.Type)
-	}
-	return judge("/run", why, "tmpfs", err, Warn, cure)
 }
 
 func checkClock(_ context.Context, host Host, _ Config) []Finding {

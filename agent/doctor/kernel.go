@@ -16,6 +16,7 @@ const (
 	TUN               Feature = "tun"
 	Userfaultfd       Feature = "userfaultfd"
 	PagemapScan       Feature = "pagemap scan"
+	TimeNamespace     Feature = "time namespaces"
 )
 
 // needs lists the features with what they are for. option is the kernel's configuration option.
@@ -26,6 +27,7 @@ var needs = []struct {
 	module      string // to load, if the option may be a module
 }{
 	{CheckpointRestore, Fail, "CONFIG_CHECKPOINT_RESTORE", "the kernel shows and restores what CRIU dumps", ""},
+	{TimeNamespace, Fail, "CONFIG_TIME_NS", "a pod's clocks go on from where they were, however long this host has been up", ""},
 	{Overlay, Fail, "CONFIG_OVERLAY_FS", "a pod's root file system is its image below its own changes", "overlay"},
 	{Veth, Fail, "CONFIG_VETH", "it connects a pod's network with the host's", "veth"},
 	{VXLAN, Fail, "CONFIG_VXLAN", "it carries the pods' packets between nodes", "vxlan"},

@@ -37,7 +37,24 @@ func unified() (Cgroups, error) {
 		groups.Controllers = append(groups.Controllers, "freezer")
 	}
 	slices.Sort(groups.Controllers)
+	groups.Withheld = withheld(cgroupRoot, strings.Fields(string(controllers)))
 	return groups, nil
+}
+
+// withheld returns the controllers that no group below that one can get. Only the root of all gives them to its children
+// while processes are in it (cgroups(7), "no internal processes"); it alone has no type. Others may be a container's root.
+func withheld(root string, controllers []string) []string {
+	if _, err := os.Stat(filepath.Join(root, "cgroup.type")); err != nil {
+		return nil
+	}
+	procs, _ := os.ReadFile(filepath.Join(root, "cgroup.procs"))
+	given, err := os.ReadFile(filepath.Join(root, "cgroup.subtree_control"))
+	if err != nil || len(bytes.TrimSpace(procs)) == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(controllers), func(name string) bool {
+		return slices.Contains(strings.Fields(string(given)), name)
+	})
 }
 
 // legacy looks for the version 1 controllers, each mounted in a directory of its own name.

@@ -18,6 +18,12 @@ func (Real) Try(feature Feature, cfg Config) error {
 	switch feature {
 	case CheckpointRestore:
 		return tryCheckpointRestore()
+	case TimeNamespace:
+		err := apart(unix.CLONE_NEWTIME, func() error { return nil })
+		if errors.Is(err, unix.EINVAL) { // unshare(2) of what it doesn't know
+			err = fmt.Errorf("this kernel lacks it: %w", err)
+		}
+		return err
 	case Userfaultfd:
 		return tryUserfaultfd()
 	case PagemapScan:
@@ -55,7 +61,7 @@ func apart(namespaces int, f func() error) error {
 			return
 		}
 		if err := unix.Unshare(namespaces); err != nil {
-			done <- fmt.Errorf("making namespaces to try it in: %w", err)
+			done <- explain(fmt.Errorf("making namespaces to try it in: %w", err))
 			return
 		}
 		done <- f()

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -159,4 +160,13 @@ func TestStorageOfWhatIsNotThereYet(t *testing.T) {
 	proc, err := Real{}.Storage("/proc")
 	require.NoError(t, err)
 	require.Equal(t, "file system 0x9fa0", proc.Type, "PROC_SUPER_MAGIC has no name here, so its number is shown")
+}
+
+func TestDeviceOfAnAddress(t *testing.T) {
+	device, err := Real{}.Device(netip.MustParseAddr("127.0.0.1"))
+	require.NoError(t, err)
+	require.Equal(t, Device{Name: "lo", MTU: device.MTU}, device)
+	require.Greater(t, device.MTU, 1280)
+	_, err = Real{}.Device(netip.MustParseAddr("192.0.2.77"))
+	require.ErrorContains(t, err, "no device of this host has the address 192.0.2.77")
 }

@@ -15,8 +15,9 @@ import (
 func newDoctorCommand() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use:   "doctor",
-		Short: "Say what this host lacks, and the command that mends it",
+		Use:     "doctor",
+		Short:   "Say what this host lacks, and the command that mends it",
+		Example: "  drover doctor\n  drover doctor --config /etc/drover/agent.yaml --output json",
 		Long: `Looks at this host's kernel, CRIU, container runtime, control groups, settings and space: whether pods
 can run here and move here. Each finding has a level: ok; warn, a move works but something is slower
 or missing; fail, no pod can move here. It changes nothing. The exit code is 0 only if nothing fails.`,
@@ -27,21 +28,36 @@ or missing; fail, no pod can move here. It changes nothing. The exit code is 0 o
 			if err := (&cli{output: output}).checkOutput(); err != nil {
 				return err
 			}
-			config := configs.Default()
-			if file != "" {
-				var err error
-				if config, err = configs.Load(file); err != nil {
-					return err
-				}
+			wish, err := doctorConfig(file)
+			if err != nil {
+				return err
 			}
-			report := doctor.Examine(cmd.Context(), doctor.Real{}, doctor.Config{
-				StateDir: config.StateDir, RunDir: config.RunDir, Installer: installer("/usr/lib/drover/deps.sh"),
-			})
+			report := doctor.Examine(cmd.Context(), doctor.Real{}, wish)
 			return presentReport(cmd.OutOrStdout(), report, output)
 		},
 	}
-	cmd.Flags().StringVar(&file, "config", "", "the agent's configuration `file`, for its directories (default: the usual ones)")
+	cmd.Flags().StringVar(&file, "config", "", "the agent's configuration `file`, for its directories and its address (default: "+unitConfig+", if it is there)")
 	return cmd
+}
+
+// doctorConfig is what the agent would use with that configuration. The usual one need not be there, and what is wrong with it
+// is a finding.
+func doctorConfig(file string) (doctor.Config, error) {
+	wish := doctor.Config{File: file, Installer: installer("/usr/lib/drover/deps.sh")}
+	config, err := configs.Default(), error(nil)
+	if file != "" {
+		if config, err = configs.Load(file); err != nil {
+			return wish, err
+		}
+	} else if _, err := os.Stat(unitConfig); err == nil {
+		wish.File = unitConfig
+		if config, wish.Wrong = configs.Load(unitConfig); wish.Wrong != nil {
+			config = configs.Default()
+		}
+	}
+	wish.StateDir, wish.RunDir, wish.Address = config.StateDir, config.RunDir, config.Address.Addr()
+	wish.Systemd = config.CgroupDriver == configs.Systemd
+	return wish, nil
 }
 
 // installer is the command that installs what pods need: the script that the package brings, or the clone's.
