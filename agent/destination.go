@@ -26,9 +26,6 @@ const handBackFor = 500 * time.Millisecond
 // destination is this host as a pod comes to it.
 type destination struct{ *host }
 
-// settleTime bounds how long the end of a move waits for the limits of a pod to be set.
-const settleTime = 3 * time.Second
-
 var _ migrate.Destination = destination{}
 
 // Prepare implements [migrate.Destination].
@@ -104,11 +101,7 @@ func (d destination) Release(ctx context.Context, p migrate.Plan) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
-	defer cancel()
-	if err := d.runtime.Settle(ctx, p.Pod.UID); err != nil { // whoever keeps pods running tries again
-		d.log.Warn("a pod that came here has no limits yet", "pod", p.Pod.Name, "err", err)
-	}
+	d.settle(ctx, p.Pod)
 	return nil
 }
 

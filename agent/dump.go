@@ -44,6 +44,9 @@ func (s source) Dump(ctx context.Context, p migrate.Plan) (_ migrate.Dump, err e
 	if err != nil {
 		return nil, err
 	}
+	if err := s.runtime.Hurry(p.Pod.UID); err != nil { // it would only take longer
+		s.log.Warn("a pod is dumped under its limits", "pod", p.Pod.Name, "err", err)
+	}
 	dir := s.moveDir(p.ID)
 	if err := freshDirs(filepath.Join(dir, "images"), filepath.Join(dir, "dump")); err != nil {
 		return nil, err

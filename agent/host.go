@@ -10,9 +10,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/drover-mesh/drover/agent/criu"
 	"github.com/drover-mesh/drover/agent/pod"
+	"github.com/drover-mesh/drover/state"
 	"github.com/drover-mesh/drover/volumes"
 )
 
@@ -47,6 +49,18 @@ func (h *host) features(ctx context.Context) (criu.Features, error) {
 		h.known = &f
 	}
 	return *h.known, nil
+}
+
+// settleTime bounds how long the end of a move waits for the limits of its pod to be set.
+const settleTime = 3 * time.Second
+
+// settle gives a pod its limits after a move, for which it had none. Whoever keeps pods running tries again.
+func (h *host) settle(ctx context.Context, p state.Pod) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	if err := h.runtime.Settle(ctx, p.UID); err != nil {
+		h.log.Warn("a pod has no limits yet", "pod", p.Name, "err", err)
+	}
 }
 
 // freshDirs makes directories that are empty.

@@ -84,6 +84,7 @@ func (s source) Thaw(ctx context.Context, p migrate.Plan) error {
 	if err := c.Undivert(); err != nil {
 		return err
 	}
+	s.settle(ctx, p.Pod)
 	return os.RemoveAll(dir)
 }
 

@@ -188,7 +188,7 @@ func TestVolumesBelongToTheirGroup(t *testing.T) {
 	require.Equal(t, before, shell(t, "stat -c %%Z %s/sub", dir), "what is right is not touched")
 }
 
-func TestRestoredContainersGetTheirLimitsLast(t *testing.T) {
+func TestLimitsGiveWayToDumpAndRestore(t *testing.T) {
 	r, s := newRuntime(t, "")
 	s = specOf(t, s.Containers[0].Root, "", "resources: {limits: {memory: 64Mi, cpu: 250m}, requests: {cpu: 125m}}", "sleep 100", ImageConfig{})
 	limits := func() string {
@@ -211,6 +211,11 @@ func TestRestoredContainersGetTheirLimitsLast(t *testing.T) {
 		require.True(t, r.Settled(uid))
 		require.Contains(t, []string{"67108864\n25000\n128\n128\n", "67108864\n25000 100000\n5\n5\n"}, limits())
 	}
+	require.NoError(t, r.Hurry(uid)) // before a dump
+	require.False(t, r.Settled(uid))
+	require.Contains(t, []string{"67108864\n-1\n262144\n262144\n", "67108864\nmax 100000\n10000\n10000\n"}, limits())
+	require.NoError(t, r.Settle(limited(t), uid))
+	require.Contains(t, []string{"67108864\n25000\n128\n128\n", "67108864\n25000 100000\n5\n5\n"}, limits())
 	require.NoError(t, r.Kill(limited(t), uid))
 	require.NoError(t, r.Start(limited(t), uid, main))
 	require.Contains(t, limits(), "25000", "a later start has them from its beginning")

@@ -9,15 +9,36 @@ import (
 )
 
 // A restore happens in the containers' cgroups: under a limit of a twentieth of a processor it takes four times as long, and it
-// needs memory of its own. So limits come after it.
+// needs memory of its own. So limits come after it. A dump runs some code in the containers' processes, which has to wait for
+// its turn when the pod has little weight on a busy node: so it gets more before.
 
-// Settled tells whether the pod's containers have their limits: not from Restore on until Settle.
+// Settled tells whether the pod's containers have their limits: not from Hurry or Restore on until Settle.
 func (r *Runtime) Settled(uid string) bool {
 	_, err := os.Stat(r.pod(uid).unsettled())
 	return errors.Is(err, os.ErrNotExist)
 }
 
-// Settle gives a restored pod's containers their limits, once they run; it waits for that. Done again it does nothing.
+// Hurry frees a pod that is about to be dumped from what limits its processor time.
+func (r *Runtime) Hurry(uid string) error {
+	status, err := r.Status(uid)
+	if err == nil {
+		err = os.WriteFile(r.pod(uid).unsettled(), nil, 0o600)
+	}
+	if err == nil {
+		err = setWeight(hierarchies, unified(hierarchies), r.cgroups.pod(uid), maxShares)
+	}
+	for _, c := range status.Live() {
+		cgroup := r.cgroups.container(uid, c.Name)
+		err = errors.Join(err, setWeight(hierarchies, unified(hierarchies), cgroup, maxShares), liftQuota(hierarchies, unified(hierarchies), cgroup))
+	}
+	if err != nil {
+		return fmt.Errorf("hurrying pod %s: %w", uid, err)
+	}
+	return nil
+}
+
+// Settle gives a pod's containers their limits after a Hurry, or a restore once they run; it waits for that. Done again it does
+// nothing.
 func (r *Runtime) Settle(ctx context.Context, uid string) error {
 	if r.Settled(uid) {
 		return nil

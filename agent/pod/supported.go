@@ -14,7 +14,7 @@ const (
 
 type members = map[string]*field
 
-func set(names ...string) members {
+func named(names ...string) members {
 	fields := members{}
 	for _, name := range names {
 		fields[name] = &field{open: true}
@@ -28,7 +28,7 @@ func (f *field) and(more members) *field {
 }
 
 // object is a mapping with members that may hold anything of their type.
-func object(names ...string) *field         { return &field{members: set(names...)} }
+func object(names ...string) *field         { return &field{members: named(names...)} }
 func list(item *field) *field               { return &field{items: item} }
 func refused(why string) *field             { return &field{why: why} }
 func only(why string, values ...any) *field { return &field{only: values, why: why} }

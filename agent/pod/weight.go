@@ -30,12 +30,23 @@ func (r *Runtime) weigh(ctx context.Context, s Spec) error {
 // weight is the measure of cgroup v2 for shares of v1, as runc has it: 2 to 262144 becomes 1 to 10000.
 func weight(shares int64) int64 { return 1 + (shares-minShares)*9999/(maxShares-minShares) }
 
-// setWeight does nothing where the kernel doesn't weigh.
 func setWeight(hierarchies string, v2 bool, cgroup string, shares int64) error {
-	path, value := filepath.Join(hierarchies, "cpu", cgroup, "cpu.shares"), shares
 	if v2 {
-		path, value = filepath.Join(hierarchies, cgroup, "cpu.weight"), weight(shares)
+		return set(filepath.Join(hierarchies, cgroup, "cpu.weight"), weight(shares))
 	}
+	return set(filepath.Join(hierarchies, "cpu", cgroup, "cpu.shares"), shares)
+}
+
+// liftQuota lets a cgroup have all the processor time that there is.
+func liftQuota(hierarchies string, v2 bool, cgroup string) error {
+	if v2 {
+		return set(filepath.Join(hierarchies, cgroup, "cpu.max"), "max")
+	}
+	return set(filepath.Join(hierarchies, "cpu", cgroup, "cpu.cfs_quota_us"), -1)
+}
+
+// set does nothing where the kernel has no such file.
+func set(path string, value any) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

@@ -30,3 +30,14 @@ func TestPodsWeighWhatTheyRequest(t *testing.T) {
 		})
 	}
 }
+
+func TestQuotaIsLifted(t *testing.T) {
+	for file, v2 := range map[string]bool{"cpu/drover/u1/cpu.cfs_quota_us": false, "drover/u1/cpu.max": true} {
+		dir := rootWith(t, map[string]string{file: "..."})
+		require.NoError(t, liftQuota(dir, v2, "/drover/u1"))
+		got, err := os.ReadFile(filepath.Join(dir, file))
+		require.NoError(t, err)
+		require.Contains(t, []string{"-1.", "max"}, string(got))
+		require.NoError(t, liftQuota(dir, v2, "/drover/none"))
+	}
+}
