@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
 
 	"github.com/drover-mesh/drover/agent/api"
 	"github.com/drover-mesh/drover/agent/api/apitest"
@@ -243,6 +244,15 @@ func TestFailures(t *testing.T) {
 			assert.Equal(t, f.code, code)
 			assert.Empty(t, c.stdout.String())
 			golden(t, "failure-"+name+".json", c.stderr.String())
+
+			c, code = drover(t, socket, []string{"pod", "rm", "redis", "-o", "yaml"})
+			assert.Equal(t, f.code, code)
+			assert.Empty(t, c.stdout.String())
+			told, err := yaml.YAMLToJSON(c.stderr.Bytes())
+			require.NoError(t, err)
+			want, err := os.ReadFile(filepath.Join("testdata", "failure-"+name+".json.golden"))
+			require.NoError(t, err)
+			assert.JSONEq(t, string(want), string(told))
 		})
 	}
 }

@@ -30,7 +30,7 @@ func TestShellsAreOfferedWhatTheAgentKnows(t *testing.T) {
 		"migration get m4":    {"m4\tredis to fra, done"},
 		"migration cancel m3": {"m3\tredis to fra, reserved"},
 		"image ls --node f":   {"fra\talive at frankfurt"},
-		"pod ls -o ":          {"table", "wide", "json"},
+		"pod ls -o ":          {"table\tfor people", "wide\ttable with more columns", "json\tfor programs, with stable names", "yaml\tthe same as json, in YAML"},
 		"pod ":                {"get", "logs", "ls", "rm", "run"},
 	} {
 		var names []string

@@ -42,12 +42,12 @@ the lab. Needs root.`,
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			screen := cmd.OutOrStdout()
-			if wantsJSON(cmd) {
-				screen = cmd.ErrOrStderr() // JSON stands alone on stdout
+			if structured(outputOf(cmd)) {
+				screen = cmd.ErrOrStderr() // the result stands alone on stdout
 			}
-			r, err := demo.Run(ctx, o, &demoScreen{progress{out: screen, tty: isTerminal(os.Stdout) && !wantsJSON(cmd)}})
-			if wantsJSON(cmd) {
-				if wrong := writeJSON(cmd.OutOrStdout(), r); wrong != nil {
+			r, err := demo.Run(ctx, o, &demoScreen{progress{out: screen, tty: isTerminal(os.Stdout) && !structured(outputOf(cmd))}})
+			if structured(outputOf(cmd)) {
+				if wrong := writeAs(cmd.OutOrStdout(), outputOf(cmd), r); wrong != nil {
 					return wrong
 				}
 				return err

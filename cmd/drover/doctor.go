@@ -23,9 +23,9 @@ can run here and move here. Each finding has a level: ok; warn, a move works but
 or missing; fail, no pod can move here. It changes nothing. The exit code is 0 only if nothing fails.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			output := cmd.Flag("output").Value.String() // of the root command
+			output := outputOf(cmd)
 			// A wish for an unknown format is refused before the host is looked at.
-			if err := (&cli{output: output}).checkOutput(); err != nil {
+			if err := checkFormat(output); err != nil {
 				return err
 			}
 			wish, err := doctorConfig(file)
@@ -71,8 +71,8 @@ func installer(packaged string) string {
 // presentReport writes the report, and returns an error that sums it up if no pod can move here.
 func presentReport(w io.Writer, report doctor.Report, output string) error {
 	write := writeReport
-	if output == "json" {
-		write = func(w io.Writer, report doctor.Report) error { return writeJSON(w, report) }
+	if structured(output) {
+		write = func(w io.Writer, report doctor.Report) error { return writeAs(w, output, report) }
 	}
 	if err := write(w, report); err != nil {
 		return fmt.Errorf("writing the report: %w", err)

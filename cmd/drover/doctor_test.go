@@ -59,7 +59,7 @@ func TestDoctorReportsJSONAlone(t *testing.T) {
 }
 
 func TestDoctorReportsAFullDisk(t *testing.T) {
-	for _, output := range []string{"table", "json"} {
+	for _, output := range []string{"table", "json", "yaml"} {
 		require.ErrorContains(t, presentReport(fullDisk{}, sickHost, output), "writing the report")
 	}
 }
@@ -70,7 +70,7 @@ type fullDisk struct{}
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
 
 func TestDoctorRefusesBadFlags(t *testing.T) {
-	for _, args := range [][]string{{"--output", "yaml"}, {"extra"}, {"--cure"}} {
+	for _, args := range [][]string{{"--output", "xml"}, {"extra"}, {"--cure"}} {
 		var out, complaint bytes.Buffer
 		c := &cli{out: &out, err: &complaint}
 		require.Equal(t, exitUsage, c.run(t.Context(), append([]string{"doctor"}, args...)), "%v", args)

@@ -71,14 +71,14 @@ func exitCode(err error) int {
 	}
 }
 
-// report tells a failure on stderr: "drover: what: why", the wrong fields and the cure below it; or the same as JSON.
+// report tells a failure on stderr: "drover: what: why", the wrong fields and the cure below it; or the same for programs.
 func (c *cli) report(err error) {
 	if _, told := errors.AsType[commandEnded](err); told || errors.Is(err, errInterrupted) || errors.Is(err, errRefused) {
 		return
 	}
 	e := describe(err)
-	if c.json() {
-		_ = writeJSON(c.err, map[string]any{"error": e}) // there is nowhere left to complain
+	if c.structured() {
+		_ = writeAs(c.err, c.output, map[string]any{"error": e}) // there is nowhere left to complain
 		return
 	}
 	line := "drover: "

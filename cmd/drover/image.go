@@ -48,7 +48,7 @@ func (c *cli) imageListCommand(node *string) *cobra.Command {
 func (c *cli) imageInspectCommand(node *string) *cobra.Command {
 	return &cobra.Command{
 		Use:     "inspect IMAGE",
-		Short:   "Show all that is known of an image, as JSON",
+		Short:   "Show all that is known of an image, as JSON, or as YAML with -o yaml",
 		Example: "  drover image inspect redis:7\n  drover image inspect 3c18efd3ff40 --node fra",
 		Args:    cobra.ExactArgs(1),
 		RunE: c.query(func(ctx context.Context, client *api.Client, args []string) error {
@@ -56,7 +56,7 @@ func (c *cli) imageInspectCommand(node *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return writeJSON(c.out, struct {
+			return writeAs(c.out, c.output, struct {
 				api.Image
 				Config json.RawMessage `json:"config"`
 			}{image, image.Config()})
@@ -96,7 +96,7 @@ func (c *cli) imageRemoveCommand(node *string) *cobra.Command {
 					return err
 				}
 				removed = append(removed, r)
-				if c.json() {
+				if c.structured() {
 					continue
 				}
 				fmt.Fprintf(c.out, "%s is removed, %s freed\n", r.Name, size(r.Freed))

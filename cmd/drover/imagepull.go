@@ -56,7 +56,7 @@ func (c *cli) pullImage(ctx context.Context, client *api.Client, o api.PullImage
 	}
 	shown := &layers{out: c.out, tty: c.tty}
 	progress := shown.progress
-	if c.json() {
+	if c.structured() {
 		progress = func(api.LayerProgress) {}
 	}
 	image, err := client.PullImage(ctx, o, progress)

@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,9 +18,6 @@ import (
 
 // labFlags are common to all commands of a lab.
 type labFlags struct{ name string }
-
-// wantsJSON reads drover's global flag.
-func wantsJSON(cmd *cobra.Command) bool { return cmd.Flag("output").Value.String() == "json" }
 
 // labFailure tells that there is no such lab apart from other failures, by its exit code.
 func labFailure(err error) error {
@@ -42,10 +36,7 @@ func newLabCommand() *cobra.Command {
 /run and state directory, and a real agent; an emulated WAN joins them, and an outside host
 called client stands beside them. Needs root. Nothing stays after drover lab down.`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if output := cmd.Flag("output").Value.String(); !slices.Contains([]string{"table", "wide", "json"}, output) {
-				return fmt.Errorf("--output %q is none of table, wide, json", output)
-			}
-			return nil
+			return checkFormat(outputOf(cmd))
 		},
 	}
 	cmd.PersistentFlags().StringVar(&flags.name, "name", "lab", "`name` of the lab; several can run at once")
@@ -53,13 +44,6 @@ called client stands beside them. Needs root. Nothing stays after drover lab dow
 	cmd.AddCommand(newLabAgents(&flags)...)
 	cmd.AddCommand(newLabProcesses()...)
 	return cmd
-}
-
-// writeJSON writes one value, indented.
-func writeJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
 }
 
 func newLabUp(flags *labFlags) *cobra.Command {
@@ -92,8 +76,8 @@ func newLabUp(flags *labFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if wantsJSON(cmd) {
-				return writeJSON(cmd.OutOrStdout(), l.Status(ctx))
+			if structured(outputOf(cmd)) {
+				return writeAs(cmd.OutOrStdout(), outputOf(cmd), l.Status(ctx))
 			}
 			name := ""
 			if flags.name != "lab" {
@@ -138,8 +122,8 @@ func newLabDown(flags *labFlags) *cobra.Command {
 			if err := lab.Down(ctx, flags.name); err != nil {
 				return err
 			}
-			if wantsJSON(cmd) {
-				return writeJSON(cmd.OutOrStdout(), map[string]string{"name": flags.name, "state": "down"})
+			if structured(outputOf(cmd)) {
+				return writeAs(cmd.OutOrStdout(), outputOf(cmd), map[string]string{"name": flags.name, "state": "down"})
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "lab %s is down\n", flags.name)
 			return nil

@@ -79,12 +79,12 @@ func newLabAgent(flags *labFlags, v agentVerb) *cobra.Command {
 					return err
 				}
 				sites = append(sites, status)
-				if !wantsJSON(cmd) {
+				if !structured(outputOf(cmd)) {
 					fmt.Fprintf(cmd.OutOrStdout(), v.done, site)
 				}
 			}
-			if wantsJSON(cmd) {
-				return writeJSON(cmd.OutOrStdout(), sites)
+			if structured(outputOf(cmd)) {
+				return writeAs(cmd.OutOrStdout(), outputOf(cmd), sites)
 			}
 			return nil
 		},

@@ -29,8 +29,8 @@ func newLabList(flags *labFlags) *cobra.Command {
 			if cmd.Flags().Changed("name") {
 				labs = onlyLab(labs, flags.name)
 			}
-			if wantsJSON(cmd) {
-				return writeJSON(cmd.OutOrStdout(), labs)
+			if structured(outputOf(cmd)) {
+				return writeAs(cmd.OutOrStdout(), outputOf(cmd), labs)
 			}
 			if len(labs) == 0 {
 				fmt.Fprintln(cmd.OutOrStdout(), "no lab: start one with drover lab up")

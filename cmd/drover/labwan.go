@@ -120,8 +120,8 @@ func changeLink(cmd *cobra.Command, flags *labFlags, sites []string, change wan.
 			links = append(links, lab.NewLinkStatus(link))
 		}
 	}
-	if wantsJSON(cmd) {
-		return writeJSON(cmd.OutOrStdout(), links)
+	if structured(outputOf(cmd)) {
+		return writeAs(cmd.OutOrStdout(), outputOf(cmd), links)
 	}
 	return printLinks(cmd.OutOrStdout(), links)
 }

@@ -161,7 +161,7 @@ func (c *cli) apply(ctx context.Context, p place, config transport.JoinConfig, w
 		p.abandon()
 		return nil, meshError(what, err)
 	}
-	if !c.json() {
+	if !c.structured() {
 		config.Waiting = func(why string) { fmt.Fprintln(c.err, "waiting: "+why) }
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)

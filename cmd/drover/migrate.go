@@ -53,7 +53,7 @@ told, with the process that is to blame and what to do, and the exit code is 6. 
 func (c *cli) migrate(ctx context.Context, client *api.Client, pod, to string) error {
 	shown := &progress{out: c.out, tty: c.tty}
 	var told api.Progress = shown
-	if c.json() {
+	if c.structured() {
 		told = silent{}
 	}
 	var report api.Report

@@ -73,7 +73,7 @@ func (c *cli) drain(ctx context.Context, node string, o api.DrainOptions, call d
 	defer client.Close()
 	shown := &drainProgress{progress: progress{out: c.out, tty: c.tty}, steps: map[string]string{}}
 	var told api.DrainProgress = shown
-	if c.json() {
+	if c.structured() {
 		told = silentDrain{}
 	}
 	var report api.DrainReport

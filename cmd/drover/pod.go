@@ -142,7 +142,7 @@ func imagesOf(p api.Pod) []string {
 func (c *cli) podGet() *cobra.Command {
 	return &cobra.Command{
 		Use:   "get POD",
-		Short: "Show a pod; with -o json its manifest too",
+		Short: "Show a pod; with -o json or yaml its manifest too",
 		Args:  cobra.ExactArgs(1),
 		RunE: c.query(func(ctx context.Context, client *api.Client, args []string) error {
 			pod, err := client.GetPod(ctx, args[0])

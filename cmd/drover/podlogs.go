@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +18,7 @@ func (c *cli) podLogs() *cobra.Command {
 	since, tail := "", -1
 	cmd := &cobra.Command{
 		Use:   "logs POD",
-		Short: "Show what a pod has written, at every site; with -o json one object a line",
+		Short: "Show what a pod has written, at every site; with -o json one object a line, with -o yaml one document",
 		Long: `Shows what a container has written to its standard output and error. The log moves with the pod: it has the
 lines of all sites where the pod has been, and --follow goes along when it moves.`,
 		Example: "  drover pod logs redis\n  drover pod logs -f --tail 20 shop -c web\n  drover pod logs --since 10m shop",
@@ -32,10 +31,10 @@ lines of all sites where the pod has been, and --follow goes along when it moves
 			if o.Tail = max(0, tail); tail == 0 {
 				o.Since = c.now()
 			}
-			if !c.json() {
+			if !c.structured() {
 				return client.PodLogs(ctx, args[0], o, api.LinesTo{W: c.out})
 			}
-			lines := &lineObjects{out: c.out}
+			lines := &lineObjects{out: c.out, format: c.output}
 			err = client.PodLogs(ctx, args[0], o, api.LinesTo{W: lines})
 			return errors.Join(err, lines.flush())
 		}),
@@ -62,10 +61,11 @@ func sinceWhen(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, &api.Error{Code: api.InvalidArgument, Why: fmt.Sprintf("--since %q is neither a duration such as 10m nor a time such as 2026-03-01T12:00:00Z", text)}
 }
 
-// lineObjects writes each line that is written to it as {"line":"..."}.
+// lineObjects writes each line that is written to it as {"line":"..."}, or the same in YAML.
 type lineObjects struct {
-	out  io.Writer
-	rest []byte
+	out    io.Writer
+	format string
+	rest   []byte
 }
 
 // Write writes the lines that are whole.
@@ -92,7 +92,7 @@ func (l *lineObjects) flush() error {
 }
 
 func (l *lineObjects) put(line string) error {
-	return json.NewEncoder(l.out).Encode(struct {
+	return writeNext(l.out, l.format, struct {
 		Line string `json:"line"`
 	}{line})
 }

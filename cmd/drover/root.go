@@ -3,12 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -66,7 +63,7 @@ stand; 130 interrupted. drover pod exec ends with the code of its command.`,
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&c.socket, "socket", cmp.Or(os.Getenv("DROVER_SOCKET"), defaultSocket), "`path` of the agent's socket; default also from DROVER_SOCKET")
-	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "`format` of the output: table, wide or json")
+	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "`format` of the output: table, wide, json or yaml")
 	root.AddCommand(
 		c.podCommand(), c.migrateCommand(), c.migrationCommand(), c.imageCommand(), c.volumeCommand(), c.nodeCommand(), c.statusCommand(), c.meshCommand(),
 		c.versionCommand(), c.agentCommand(), newDoctorCommand(), newLabCommand(), newManCommand(),
@@ -109,30 +106,6 @@ func (c *cli) query(do func(ctx context.Context, client *api.Client, args []stri
 		}
 		return err
 	}
-}
-
-// formats are the values of --output.
-func formats() []string { return []string{"table", "wide", "json"} }
-
-func (c *cli) checkOutput() error {
-	if slices.Contains(formats(), c.output) {
-		return nil
-	}
-	output := c.output
-	c.output = "table" // for the error
-	return &api.Error{Code: api.InvalidArgument, Why: fmt.Sprintf("--output %q is none of %s", output, strings.Join(formats(), ", "))}
-}
-
-func (c *cli) json() bool { return c.output == "json" }
-
-func (c *cli) wide() bool { return c.output == "wide" }
-
-// print writes value as JSON, or calls text.
-func (c *cli) print(value any, text func(io.Writer) error) error {
-	if c.json() {
-		return writeJSON(c.out, value)
-	}
-	return text(c.out)
 }
 
 // interrupts are the signals by which a person or a supervisor stops a command.
