@@ -40,6 +40,11 @@ var guards = []struct {
 		{"docs/a.md:1", map[string]string{"docs/a.md": "as in /tmp/BR" + "IEF.md\n"}},
 		{"names no file", map[string]string{"state/x.go": "package state // see PLAT" + "FORM.md\n"}},
 	}},
+	{"links", checkLinks, []breach{
+		{"docs/a.md: b.md leads to no file", map[string]string{"docs/a.md": "see [b](b.md)\n"}},
+		{"README.md: docs/a.md#there leads to no heading", map[string]string{"README.md": "[a](docs/a.md#there)", "docs/a.md": "## Here\n"}},
+		{"docs/a.md: #if leads to no heading", map[string]string{"docs/a.md": "[x](#if)\n```\n# if\n```\n"}},
+	}},
 	{"global loggers", checkGlobalLoggers, []breach{
 		{"slog.Info", map[string]string{"agent/x.go": "package agent\nimport \"log/slog\"\nfunc f() { slog.Info(\"x\") }\n"}},
 		{"slog.Default", map[string]string{"agent/x.go": "package agent\nimport l \"log/slog\"\nvar x = l.Default()\n"}},
