@@ -58,7 +58,8 @@ type socket struct {
 	pending []uint32
 	shut    uint8
 
-	groups  int // words of 32 netlink groups
+	groups  int  // words of 32 netlink groups
+	routes  bool // it listens to changes of routes
 	address uint32
 }
 
@@ -202,6 +203,9 @@ func parseUnix(msg []byte) (socket, error) {
 	return s, nil
 }
 
+// routeGroups tell of changes of routes, IPv4 and IPv6, as a mask (linux/rtnetlink.h).
+const routeGroups = 1<<(unix.RTNLGRP_IPV4_ROUTE-1) | 1<<(unix.RTNLGRP_IPV6_ROUTE-1)
+
 func parseNetlink(msg []byte) (socket, error) {
 	const header = 28 // struct netlink_diag_msg
 	if len(msg) < header {
@@ -220,6 +224,7 @@ func parseNetlink(msg []byte) (socket, error) {
 		case a.Attr.Type == netlinkGroups:
 			groups := words(a.Value, order)
 			s.groups = len(groups)
+			s.routes = msg[2] == unix.NETLINK_ROUTE && s.groups > 0 && groups[0]&routeGroups != 0
 			if s.groups > 0 && groups[s.groups-1] == 0 {
 				s.groups--
 			}

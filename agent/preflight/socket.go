@@ -103,6 +103,9 @@ func (l *look) checkNetlink(p *process, s socket) {
 		l.refuse(p, "restart the container; let the program listen to fewer kinds of events", "it listens to netlink groups above 32")
 	case s.groups > 0 && s.address == 0:
 		l.refuse(p, "restart the container", "it has a netlink socket with groups and no address")
+	case s.routes:
+		// A move shuts the pod's way out by a route: the event waits at the socket when CRIU looks at it.
+		l.refuse(p, "configure it not to watch the network, if it can: a pod's never changes", "it listens to changes of routes, and a move makes one")
 	case s.waiting > 0:
 		l.suspect(p, "let the program read its events", "events wait at a netlink socket of it, and nobody reads them")
 	}

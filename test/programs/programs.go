@@ -44,7 +44,7 @@ func All() []Program {
 		{Name: "mosquitto", Packages: with("mosquitto"), Port: "1883", Dial: dialMQTT},
 		{Name: "etcd", Packages: with("etcd-server"), Port: "2379", Dial: dialEtcd},
 		{Name: "openssh", Packages: with("openssh-client", "openssh-server"), Port: "22", Dial: dialSSH},
-		{Name: "dnsmasq", Packages: with("dnsmasq-base"), Port: "53", Dial: dialDNS},
+		{Name: "dnsmasq", Packages: with("dnsmasq-base"), Port: "53", Dial: dialDNS, Refused: "listens to changes of routes"},
 	}
 }
 
