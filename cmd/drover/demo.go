@@ -26,7 +26,8 @@ fast as it gets answers, while the pod moves from site to site. Then the lab is 
 
 Succeeds only if every move did, the one connection lived, no increment was lost or done twice, and nothing is left of
 the lab. Needs root.`,
-		Args: cobra.NoArgs,
+		Example: "  drover lab demo\n  drover lab demo --sites 5 --moves 10 --wan 50mbit/120ms,loss=0.5% --fill 64MiB\n  drover lab demo -o json > demo.json",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
 			if o.Conditions, err = wan.ParseConditions(network); err != nil {
@@ -41,11 +42,11 @@ the lab. Needs root.`,
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			screen := cmd.OutOrStdout()
+			screen, width := cmd.OutOrStdout(), widthOf(os.Stdout)
 			if structured(outputOf(cmd)) {
-				screen = cmd.ErrOrStderr() // the result stands alone on stdout
+				screen, width = cmd.ErrOrStderr(), nil // the result stands alone on stdout
 			}
-			r, err := demo.Run(ctx, o, &demoScreen{progress{out: screen, tty: isTerminal(os.Stdout) && !structured(outputOf(cmd))}})
+			r, err := demo.Run(ctx, o, newDemoScreen(screen, width))
 			if structured(outputOf(cmd)) {
 				if wrong := writeAs(cmd.OutOrStdout(), outputOf(cmd), r); wrong != nil {
 					return wrong
@@ -65,6 +66,10 @@ the lab. Needs root.`,
 
 // demoScreen shows a demonstration as it happens.
 type demoScreen struct{ progress }
+
+func newDemoScreen(out io.Writer, width func() int) *demoScreen {
+	return &demoScreen{progress{screen{out: out, width: width}}}
+}
 
 func (s *demoScreen) Say(line string) { s.line("%s", line) }
 

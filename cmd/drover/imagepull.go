@@ -54,7 +54,7 @@ func (c *cli) pullImage(ctx context.Context, client *api.Client, o api.PullImage
 	if found != (registry.Credentials{}) {
 		o.Credentials = &api.RegistryCredentials{Username: found.Username, Password: found.Password, IdentityToken: found.IdentityToken, RegistryToken: found.RegistryToken}
 	}
-	shown := &layers{out: c.out, tty: c.tty}
+	shown := &layers{screen: screen{out: c.out, width: c.width}}
 	progress := shown.progress
 	if c.structured() {
 		progress = func(api.LayerProgress) {}
@@ -73,9 +73,7 @@ func (c *cli) pullImage(ctx context.Context, client *api.Client, o api.PullImage
 // layers shows the layers of a pull: a line each when it has come and, on a terminal, all those that are coming in one
 // line that is overwritten.
 type layers struct {
-	out    io.Writer
-	tty    bool
-	live   bool
+	screen
 	coming []api.LayerProgress // in the order in which they began
 }
 
@@ -88,10 +86,10 @@ func (l *layers) progress(p api.LayerProgress) {
 	}
 	switch {
 	case p.Here && begun < 0:
-		l.line(p, "already here")
+		l.line("  %s  already here", shortID(p.Layer))
 	case p.Here:
 		l.coming = append(l.coming[:begun], l.coming[begun+1:]...)
-		l.line(p, size(p.BytesDone))
+		l.line("  %s  %s", shortID(p.Layer), size(p.BytesDone))
 	case begun < 0:
 		l.coming = append(l.coming, p)
 	default:
@@ -100,16 +98,7 @@ func (l *layers) progress(p api.LayerProgress) {
 	l.show()
 }
 
-func (l *layers) line(p api.LayerProgress, what string) {
-	l.clear()
-	fmt.Fprintf(l.out, "  %s  %s\n", shortID(p.Layer), what)
-}
-
 func (l *layers) show() {
-	if !l.tty || len(l.coming) == 0 {
-		return
-	}
-	l.clear()
 	var parts []string
 	for _, p := range l.coming {
 		part := shortID(p.Layer) + " " + size(p.BytesDone)
@@ -118,15 +107,7 @@ func (l *layers) show() {
 		}
 		parts = append(parts, part)
 	}
-	line := []rune("  " + strings.Join(parts, "  "))
-	fmt.Fprint(l.out, string(line[:min(len(line), inPlace)]))
-	l.live = true
-}
-
-// clear removes the line that is overwritten: carriage return and ECMA-48's erase in line.
-func (l *layers) clear() {
-	if l.live {
-		fmt.Fprint(l.out, "\r\x1b[K")
-		l.live = false
+	if len(parts) > 0 {
+		l.overwrite("  " + strings.Join(parts, "  "))
 	}
 }

@@ -13,11 +13,11 @@ var version = "unknown"
 
 func main() {
 	c := &cli{
-		in:  os.Stdin,
-		out: os.Stdout,
-		err: os.Stderr,
-		now: time.Now,
-		tty: isTerminal(os.Stdout),
+		in:    os.Stdin,
+		out:   os.Stdout,
+		err:   os.Stderr,
+		now:   time.Now,
+		width: widthOf(os.Stdout),
 
 		machine: realMachine{},
 		notify: func(c chan<- os.Signal) func() {

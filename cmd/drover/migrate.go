@@ -51,7 +51,7 @@ told, with the process that is to blame and what to do, and the exit code is 6. 
 }
 
 func (c *cli) migrate(ctx context.Context, client *api.Client, pod, to string) error {
-	shown := &progress{out: c.out, tty: c.tty}
+	shown := &progress{screen{out: c.out, width: c.width}}
 	var told api.Progress = shown
 	if c.structured() {
 		told = silent{}

@@ -15,7 +15,7 @@ import (
 
 func TestMigrateOnATerminal(t *testing.T) {
 	socket := apitest.Serve(t, fake(), nil)
-	c, code := drover(t, socket, []string{"migrate", "redis", "--to", "fra"}, func(c *cli) { c.tty = true })
+	c, code := drover(t, socket, []string{"migrate", "redis", "--to", "fra"}, func(c *cli) { c.width = columns(80) })
 	require.Equal(t, exitOK, code, &c.stderr)
 	// What was shown in place may have been skipped, but a person ends up with the same lines.
 	plain, code := drover(t, socket, []string{"migrate", "redis", "--to", "fra"})
@@ -30,7 +30,7 @@ func TestMigrateOnATerminal(t *testing.T) {
 
 func TestProgressInPlace(t *testing.T) {
 	var b strings.Builder
-	p := &progress{out: &b, tty: true}
+	p := &progress{screen{out: &b, width: columns(80)}}
 	_, err := aMove(t.Context(), "redis", "fra", p)
 	require.NoError(t, err)
 	p.Event(api.Event{Step: "restore", Node: "fra", State: api.StepStarted})
@@ -144,7 +144,7 @@ func TestFailedCancelDecidesNothing(t *testing.T) {
 // What keeps a connection alive is no transfer of the step that runs meanwhile.
 func TestFewBytesAreNotTold(t *testing.T) {
 	var b strings.Builder
-	p := &progress{out: &b}
+	p := &progress{screen{out: &b}}
 	p.Event(api.Event{Step: "activate", State: api.StepDone, MS: 14, BytesDone: 132})
 	p.Event(api.Event{Step: "final", State: api.StepDone, MS: 500, BytesDone: 12 << 20})
 	assert.Equal(t, "  activate      14 ms\n  final        500 ms  12.0 MiB\n", b.String())

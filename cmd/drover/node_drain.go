@@ -71,7 +71,7 @@ func (c *cli) drain(ctx context.Context, node string, o api.DrainOptions, call d
 	}
 	client := api.NewClient(c.socket)
 	defer client.Close()
-	shown := &drainProgress{progress: progress{out: c.out, tty: c.tty}, steps: map[string]string{}}
+	shown := &drainProgress{screen: screen{out: c.out, width: c.width}, steps: map[string]string{}}
 	var told api.DrainProgress = shown
 	if c.structured() {
 		told = silentDrain{}
@@ -127,7 +127,7 @@ func (c *cli) drained(ctx context.Context, w io.Writer, client *api.Client, r ap
 
 // drainProgress shows a drain: a line a pod when its turn ends and, on a terminal, what moves just now in place.
 type drainProgress struct {
-	progress
+	screen
 	pods, ended int
 	moving      []string          // pods, in the order of their begins
 	steps       map[string]string // how far each is
@@ -198,17 +198,11 @@ func (p *drainProgress) forget(pod string) {
 
 // show shows in place what moves now.
 func (p *drainProgress) show() {
-	if !p.tty {
-		return
-	}
 	var now []string
 	for _, pod := range p.moving {
 		now = append(now, p.steps[pod])
 	}
-	p.clear()
-	if len(now) > 0 {
-		p.overwrite(strings.Join(now, " | "))
-	}
+	p.overwrite(strings.Join(now, " | "))
 }
 
 // silentDrain is a DrainProgress that shows nothing.

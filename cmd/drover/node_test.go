@@ -130,13 +130,13 @@ func TestWhatDrainedPodsAreLeftToDo(t *testing.T) {
 
 func TestDrainOnATerminal(t *testing.T) {
 	var b strings.Builder
-	p := &drainProgress{progress: progress{out: &b, tty: true}, steps: map[string]string{}}
+	p := &drainProgress{screen: screen{out: &b, width: columns(80)}, steps: map[string]string{}}
 	_, err := aDrain(t.Context(), "ams", api.DrainOptions{}, p)
 	require.Error(t, err)
 	golden(t, "node-drain.terminal", strings.NewReplacer("\r", "<CR>", "\x1b", "<ESC>").Replace(b.String()))
 	// What was shown in place is gone, and a person ends up with what a pipe gets.
 	var plain strings.Builder
-	_, err = aDrain(t.Context(), "ams", api.DrainOptions{}, &drainProgress{progress: progress{out: &plain}, steps: map[string]string{}})
+	_, err = aDrain(t.Context(), "ams", api.DrainOptions{}, &drainProgress{screen: screen{out: &plain}, steps: map[string]string{}})
 	require.Error(t, err)
 	var left []string
 	for line := range strings.Lines(b.String()) {

@@ -24,7 +24,7 @@ func TestYAMLSaysWhatJSONSays(t *testing.T) {
 		"node-ls":       {"node", "ls"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, code := drover(t, socket, append(args, "-o", "yaml"), func(c *cli) { c.tty = true })
+			c, code := drover(t, socket, append(args, "-o", "yaml"), func(c *cli) { c.width = columns(80) })
 			require.Equal(t, exitOK, code, &c.stderr)
 			same, err := yaml.YAMLToJSON(c.stdout.Bytes())
 			require.NoError(t, err, &c.stdout)

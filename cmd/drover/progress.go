@@ -2,25 +2,17 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/drover-mesh/drover/agent/api"
 )
-
-// inPlace is how wide a line may be that is to be overwritten: one that wraps can't be.
-const inPlace = 79
 
 // worthTelling is from how many bytes on a step has sent something. Connections that are kept alive send some hundred a
 // second all the time.
 const worthTelling = 16 << 10
 
 // progress shows a move as it goes on: a line a step when it ends and, on a terminal, the running step in place.
-type progress struct {
-	out  io.Writer
-	tty  bool
-	live bool // the last line shows a running step, to be overwritten
-}
+type progress struct{ screen }
 
 // Started shows what moves where.
 func (p *progress) Started(m api.Move) {
@@ -31,10 +23,7 @@ func (p *progress) Started(m api.Move) {
 func (p *progress) Event(e api.Event) {
 	switch e.State {
 	case api.StepStarted, api.StepProgress:
-		if p.tty {
-			p.clear()
-			p.overwrite(strings.TrimRight(fmt.Sprintf("  %-9s  %8s  %s", e.Step, "...", transferred(e)), " "))
-		}
+		p.overwrite(strings.TrimRight(fmt.Sprintf("  %-9s  %8s  %s", e.Step, "...", transferred(e)), " "))
 	case api.StepDone:
 		note := e.Note
 		if note == "" && e.BytesDone >= worthTelling {
@@ -57,27 +46,6 @@ func transferred(e api.Event) string {
 		return size(e.BytesDone)
 	}
 	return e.Note
-}
-
-// line writes a line that stays.
-func (p *progress) line(format string, args ...any) {
-	p.clear()
-	fmt.Fprintln(p.out, strings.TrimRight(fmt.Sprintf(format, args...), " "))
-}
-
-// overwrite writes a line that is to be overwritten.
-func (p *progress) overwrite(text string) {
-	line := []rune(text)
-	fmt.Fprint(p.out, string(line[:min(len(line), inPlace)]))
-	p.live = true
-}
-
-// clear removes the running step's line: carriage return and ECMA-48's erase in line.
-func (p *progress) clear() {
-	if p.live {
-		fmt.Fprint(p.out, "\r\x1b[K")
-		p.live = false
-	}
 }
 
 // summary is a finished move in a sentence.

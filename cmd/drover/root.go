@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/drover-mesh/drover/agent/api"
 )
@@ -23,7 +22,7 @@ type cli struct {
 	in       io.Reader
 	out, err io.Writer
 	now      func() time.Time
-	tty      bool                          // out is a terminal
+	width    func() int                    // of the terminal that out is, in columns; nil if it is none
 	notify   func(chan<- os.Signal) func() // sends interrupts to the channel until the returned function is called
 	socket   string
 	output   string
@@ -110,8 +109,3 @@ func (c *cli) query(do func(ctx context.Context, client *api.Client, args []stri
 
 // interrupts are the signals by which a person or a supervisor stops a command.
 func interrupts() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
-
-func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
