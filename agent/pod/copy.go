@@ -20,18 +20,18 @@ import (
 // entries' names begin with the path's last part.
 func (r *Runtime) CopyFrom(ctx context.Context, uid, container, path string, w io.Writer) error {
 	err := r.inside(uid, container, func() error {
-		real, err := filepath.EvalSymlinks(filepath.Join("/", path))
+		resolved, err := filepath.EvalSymlinks(filepath.Join("/", path))
 		if err != nil {
 			return err
 		}
 		buffered := bufio.NewWriterSize(w, 1<<18)
 		t := tar.NewWriter(buffered)
 		base := filepath.Base(filepath.Join("/", path))
-		err = filepath.WalkDir(real, func(at string, entry fs.DirEntry, err error) error {
+		err = filepath.WalkDir(resolved, func(at string, entry fs.DirEntry, err error) error {
 			if err := errors.Join(err, ctx.Err()); err != nil {
 				return err
 			}
-			name := filepath.Join(base, strings.TrimPrefix(at, real))
+			name := filepath.Join(base, strings.TrimPrefix(at, resolved))
 			return copyOut(t, at, strings.TrimPrefix(name, "/"), entry)
 		})
 		return errors.Join(err, t.Close(), buffered.Flush())

@@ -60,7 +60,7 @@ func (r *Runtime) exec(ctx context.Context, uid, container string, e Exec) (int,
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	x := &execution{pidFile: filepath.Join(dir, "pid"), log: filepath.Join(dir, "log")}
 	args, err := r.runcIn(uid, container, dir)
 	if err != nil {

@@ -110,13 +110,13 @@ func copyToPod(ctx context.Context, client *api.Client, source string, to api.Pa
 	if _, err := os.Lstat(source); err != nil {
 		return inputError("copying "+source, err)
 	}
-	real, err := filepath.EvalSymlinks(source)
+	resolved, err := filepath.EvalSymlinks(source)
 	if err != nil {
 		return inputError("copying "+source, err)
 	}
 	into := func(dir, name string) error {
 		in, out := io.Pipe()
-		go func() { out.CloseWithError(packFrom(real, name, out)) }()
+		go func() { out.CloseWithError(packFrom(resolved, name, out)) }()
 		defer in.CloseWithError(errors.New("nobody reads it any more"))
 		at := to
 		at.Path = dir
