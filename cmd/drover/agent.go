@@ -20,7 +20,8 @@ func (c *cli) agentCommand() *cobra.Command {
 		Long: `Run the agent of this host in the foreground, until SIGTERM or SIGINT.
 
 Pods outlive it: stop it, kill it or replace it by a newer one, and the next agent finds them running.`,
-		Args: cobra.NoArgs,
+		Example: "  drover agent\n  drover agent --config /etc/drover/agent.yaml",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			settings, err := configs.Load(config)
 			if err != nil {

@@ -113,9 +113,10 @@ func newLabUp(flags *labFlags) *cobra.Command {
 
 func newLabDown(flags *labFlags) *cobra.Command {
 	return &cobra.Command{
-		Use:   "down",
-		Short: "Remove a lab and everything of it, whatever has crashed",
-		Args:  cobra.NoArgs,
+		Use:     "down",
+		Short:   "Remove a lab and everything of it, whatever has crashed",
+		Example: "  drover lab down\n  drover lab down --name demo",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), 30*time.Second)
 			defer cancel()

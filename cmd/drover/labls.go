@@ -16,9 +16,10 @@ import (
 
 func newLabList(flags *labFlags) *cobra.Command {
 	return &cobra.Command{
-		Use:   "ls",
-		Short: "Show the labs of this machine, their sites and links",
-		Args:  cobra.NoArgs,
+		Use:     "ls",
+		Short:   "Show the labs of this machine, their sites and links",
+		Example: "  drover lab ls\n  drover lab ls --name demo -o yaml",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
 			defer cancel()

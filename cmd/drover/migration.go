@@ -14,9 +14,10 @@ func (c *cli) migrationCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "migration", Short: "Show or cancel the moves of pods"}
 	cmd.AddCommand(
 		&cobra.Command{
-			Use:   "ls",
-			Short: "List the moves that go on, and the last finished ones",
-			Args:  cobra.NoArgs,
+			Use:     "ls",
+			Short:   "List the moves that go on, and the last finished ones",
+			Example: "  drover migration ls\n  drover migration ls -o wide",
+			Args:    cobra.NoArgs,
 			RunE: c.query(func(ctx context.Context, client *api.Client, _ []string) error {
 				migrations, err := client.ListMigrations(ctx)
 				if err != nil {
@@ -28,7 +29,10 @@ func (c *cli) migrationCommand() *cobra.Command {
 		&cobra.Command{
 			Use:   "get ID",
 			Short: "Show a move",
-			Args:  cobra.ExactArgs(1),
+			Long: `Shows a move: where it stands, and when it is done how long its pod stood still, what was sent and how long each
+step took. The times are known to the source's agent until it restarts.`,
+			Example: "  drover migration get m-ouxdypglk4gc\n  drover migration get m-ouxdypglk4gc -o yaml",
+			Args:    cobra.ExactArgs(1),
 			RunE: c.query(func(ctx context.Context, client *api.Client, args []string) error {
 				m, err := client.GetMigration(ctx, args[0])
 				if err != nil {
@@ -40,7 +44,10 @@ func (c *cli) migrationCommand() *cobra.Command {
 		&cobra.Command{
 			Use:   "cancel ID|POD",
 			Short: "Cancel a move and wait until it is undone",
-			Args:  cobra.ExactArgs(1),
+			Long: `Cancels a move and waits until it is undone and the pod goes on where it was. A move that is past its point of no
+return can't be cancelled: the exit code is 6, and it is finished.`,
+			Example: "  drover migration cancel redis",
+			Args:    cobra.ExactArgs(1),
 			RunE: c.query(func(ctx context.Context, client *api.Client, args []string) error {
 				m, err := client.CancelMigration(ctx, args[0])
 				if err != nil {

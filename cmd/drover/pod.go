@@ -79,9 +79,10 @@ func inputError(what string, err error) error {
 
 func (c *cli) podList() *cobra.Command {
 	return &cobra.Command{
-		Use:   "ls",
-		Short: "List the pods of the mesh",
-		Args:  cobra.NoArgs,
+		Use:     "ls",
+		Short:   "List the pods of the mesh",
+		Example: "  drover pod ls\n  drover pod ls -o wide",
+		Args:    cobra.NoArgs,
 		RunE: c.query(func(ctx context.Context, client *api.Client, _ []string) error {
 			pods, err := client.ListPods(ctx, false)
 			if err != nil {
@@ -141,9 +142,10 @@ func imagesOf(p api.Pod) []string {
 
 func (c *cli) podGet() *cobra.Command {
 	return &cobra.Command{
-		Use:   "get POD",
-		Short: "Show a pod; with -o json or yaml its manifest too",
-		Args:  cobra.ExactArgs(1),
+		Use:     "get POD",
+		Short:   "Show a pod; with -o json or yaml its manifest too",
+		Example: "  drover pod get redis\n  drover pod get redis -o yaml",
+		Args:    cobra.ExactArgs(1),
 		RunE: c.query(func(ctx context.Context, client *api.Client, args []string) error {
 			pod, err := client.GetPod(ctx, args[0])
 			if err != nil {
@@ -196,7 +198,10 @@ func (c *cli) podRemove() *cobra.Command {
 	return &cobra.Command{
 		Use:   "rm POD",
 		Short: "Stop a pod and remove it with all that it wrote",
-		Args:  cobra.ExactArgs(1),
+		Long: `Stops a pod, wherever it runs, and removes it with its address and all that it wrote. Named volumes and
+images stay. drover pod stop keeps what it wrote.`,
+		Example: "  drover pod rm redis",
+		Args:    cobra.ExactArgs(1),
 		RunE: c.query(func(ctx context.Context, client *api.Client, args []string) error {
 			if err := client.RemovePod(ctx, args[0]); err != nil {
 				return err

@@ -15,7 +15,10 @@ func (c *cli) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show the state of the mesh in short, as the asked agent sees it",
-		Args:  cobra.NoArgs,
+		Long: `Shows the node that is asked, how many nodes are alive, who leads the consensus and who votes in it, how many pods
+there are, what moves just now, and what is wrong.`,
+		Example: "  drover status\n  drover status -o json | jq -r '.problems[]'",
+		Args:    cobra.NoArgs,
 		RunE: c.query(func(ctx context.Context, client *api.Client, _ []string) error {
 			status, err := client.GetStatus(ctx)
 			if err != nil {

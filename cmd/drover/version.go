@@ -10,9 +10,10 @@ import (
 
 func (c *cli) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Show the version of this drover",
-		Args:  cobra.NoArgs,
+		Use:     "version",
+		Short:   "Show the version of this drover",
+		Example: "  drover version\n  drover version -o json",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if err := c.checkOutput(); err != nil {
 				return err

@@ -19,7 +19,7 @@ manifest; the first one that does makes it, on its node. It moves with its pod.`
 	}
 	cmd.AddCommand(
 		&cobra.Command{
-			Use: "ls", Short: "List the named volumes of the mesh", Args: cobra.NoArgs,
+			Use: "ls", Short: "List the named volumes of the mesh", Example: "  drover volume ls\n  drover volume ls -o yaml", Args: cobra.NoArgs,
 			RunE: c.query(func(ctx context.Context, client *api.Client, _ []string) error {
 				volumes, err := client.ListVolumes(ctx)
 				if err != nil {
