@@ -139,11 +139,10 @@ func runtimeConfig(c configs.Config, log *slog.Logger) pod.Config {
 }
 
 func (a *agent) openQuorum(ctx context.Context) error {
-	var servers []quorum.Server
-	for _, name := range a.config.Servers {
-		servers = append(servers, quorum.Server{Name: name})
+	servers, err := founders(a.config)
+	if err != nil {
+		return err
 	}
-	var err error
 	a.quorum, err = quorum.Open(ctx, quorum.Config{
 		Node: a.config.Node, Dir: filepath.Join(a.config.StateDir, "raft"),
 		Server: a.config.Role == configs.Server, Bootstrap: servers, Peers: a.peersAlive,

@@ -154,9 +154,14 @@ func (b *backend) changed(ctx context.Context, what, name string, c state.Comman
 // RemoveNode implements [api.Nodes].
 func (b *backend) RemoveNode(ctx context.Context, name string, o api.RemoveNodeOptions) (api.Removal, error) {
 	what := "removing node " + name
-	v, err := b.nodeView(ctx, what, name)
+	v, err := b.view(ctx, what)
 	if err != nil {
 		return api.Removal{}, err
+	}
+	if e, enrolled := v.Enrolment(name); !enrolled || e.Removed { // one that has joined may never have been seen
+		if _, err := b.nodeView(ctx, what, name); err != nil {
+			return api.Removal{}, err
+		}
 	}
 	lost := api.Removal{Node: name, Pods: []string{}, Volumes: []string{}}
 	for _, p := range v.Pods() {

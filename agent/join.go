@@ -29,6 +29,9 @@ func (a *agent) join(ctx context.Context, config migrate.Config, arriving func(u
 			return
 		}
 	}
+	if err := markFounded(a.config); err != nil {
+		a.log.Warn("a loss of this node's log could go unnoticed", "err", err)
+	}
 	for a.quorum.Sync(ctx) != nil {
 		if !wait(ctx, tryAgainAfter) {
 			return
