@@ -192,7 +192,8 @@ func TestAllRestartFromDisk(t *testing.T) {
 		m.found(m.leader(servers...))
 		// Enough for snapshots of their own accord would take a thousand commands: ask for one.
 		require.NoError(t, m.nodes["fra"].Sync(m.ctx()))
-		require.NoError(t, m.nodes["fra"].seat.Load().raft.Snapshot().Error())
+		require.Eventually(t, func() bool { return m.nodes["fra"].seat.Load().raft.Snapshot().Error() == nil }, 10*time.Second, 10*time.Millisecond,
+			"fra has applied what it has heard")
 		require.True(t, m.propose("ams", state.Reserve{Migration: "m-1", Pod: "redis", Source: "ams", Target: "fra"}).OK)
 		for _, node := range servers {
 			m.kill(node)
