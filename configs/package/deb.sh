@@ -3,26 +3,36 @@
 # binary give the same package.
 #
 # usage: [DEB_COMPRESSION=xz] deb.sh BINARY VERSION DIR
+#        deb.sh version VERSION        prints what Debian calls that version
 set -euo pipefail
+export LC_ALL=C TZ=UTC
 
-binary=$(realpath "$1") version=$2
+here=$(realpath "$(dirname "$0")/../..")
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$here" log -1 --format=%ct)}
+
+# debian_version VERSION: Debian compares versions by their digits. A tag is itself (1.2.3), and a candidate earlier
+# (1.2.3~rc1); commits after a tag are later than it (1.2.3+4.abc); without a tag their times order them.
+debian_version() {
+	local number=${1#v}
+	case $number in
+	[0-9]*.*) number=$(sed -E 's/-(alpha|beta|rc)/~\1/; s/-([0-9]+)-g/+\1./; s/-dirty$/+dirty/' <<<"$number") ;;
+	*) number=0~$(date -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S).${number/-dirty/+dirty} ;;
+	esac
+	echo "${number//[^A-Za-z0-9.+~]/.}-1"
+}
+
+if [ "$1" = version ]; then
+	debian_version "$2"
+	exit
+fi
+
+binary=$(realpath "$1") number=$(debian_version "$2")
 mkdir -p "$3"
 out=$(realpath "$3")
-cd "$(dirname "$0")/../.."
+cd "$here"
 command -v dpkg-deb >/dev/null || { echo "deb: dpkg-deb is missing: build the package on Debian or Ubuntu" >&2; exit 1; }
-export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)} LC_ALL=C TZ=UTC
 unset DROVER_SOCKET
 umask 022
-
-# Debian compares versions by their digits: a tag is itself (1.2.3), commits after it are later than it (1.2.3+4.abc), and
-# without a tag their times order them.
-number=${version#v}
-case $number in
-[0-9]*.*-*-g*) number=$(sed -E 's/-([0-9]+)-g/+\1./; s/-dirty$/+dirty/' <<<"$number") ;;
-[0-9]*.*) number=${number/-dirty/+dirty} ;;
-*) number=0~$(date -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S).${number/-dirty/+dirty} ;;
-esac
-number=${number//[^A-Za-z0-9.+~]/.}-1
 arch=$(dpkg --print-architecture)
 
 root=$(mktemp -d "${TMPDIR:-/tmp}/drover-deb.XXXXXX")
