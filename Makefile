@@ -49,14 +49,14 @@ check: build lint ## build, vet, lint, unit and simulation tests with the race d
 	@echo "check: tests with the race detector"
 	@$(GO) test -race -timeout 10m ./...
 
-test: ## every test there is: those of check, then those that need root, with real CRIU and namespaces
+test: ## every test but matrix and test-hosts: those of check, then those that need root, with real CRIU and namespaces
 	@$(ROOT_ONLY)
 	@$(MAKE) deps tools
 	@$(MAKE) build
 	@echo "test: without root, with the race detector"
 	@$(GO) test -race -timeout 10m ./...
 	@echo "test: with root, one package at a time"
-	@$(GO) test -tags root -p 1 -count 1 -timeout 20m $$(configs/root-packages.sh)
+	@$(GO) test -tags root -p 1 -count 1 -timeout 25m $$(configs/root-packages.sh)
 
 test-hosts: ## install the package on two emulated Debian hosts, move a pod, reboot, cut the link, upgrade, purge (10 minutes)
 	@$(ROOT_ONLY)
@@ -67,8 +67,8 @@ test-hosts: ## install the package on two emulated Debian hosts, move a pod, reb
 lint: tools ## vet and golangci-lint (import rules included) on all build tags; go.mod is tidy
 	@echo "lint: go mod tidy, go vet and golangci-lint"
 	@$(GO) mod tidy -diff
-	@$(GO) vet -tags root,hosts ./...
-	@$(GOLANGCI) run --allow-serial-runners --build-tags root,hosts ./...
+	@$(GO) vet -tags root,hosts,matrix ./...
+	@$(GOLANGCI) run --allow-serial-runners --build-tags root,hosts,matrix ./...
 
 vuln: ## look for known vulnerabilities in what is called (needs the network)
 	@configs/deps.sh govulncheck
@@ -79,7 +79,7 @@ matrix: ## move each of a table of programs by others there and back; prints it,
 	@$(MAKE) deps
 	@$(MAKE) build
 	@echo "matrix: test/programs"
-	@DROVER_MATRIX=$(CURDIR)/build/matrix.json $(GO) test -tags root -count 1 -timeout 20m -v -run '^TestPrograms$$' ./test/host
+	@DROVER_MATRIX=$(CURDIR)/build/matrix.json $(GO) test -tags root,matrix -count 1 -timeout 20m -v -run '^TestPrograms$$' ./test/host
 
 bench: ## the benchmarks, side by side with what one would pick instead
 	@$(ROOT_ONLY)

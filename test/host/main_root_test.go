@@ -35,7 +35,7 @@ func runAll(m *testing.M) (code int, err error) {
 	if os.Geteuid() != 0 {
 		return 1, errors.New("needs root: run make test")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Minute)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "drover-host-")
 	if err != nil {
