@@ -17,6 +17,7 @@ import (
 func newLabList(flags *labFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:     "ls",
+		Aliases: []string{"status"},
 		Short:   "Show the labs of this machine, their sites and links",
 		Example: "  drover lab ls\n  drover lab ls --name demo -o yaml",
 		Args:    cobra.NoArgs,
@@ -65,12 +66,19 @@ func printLab(w io.Writer, l lab.Status) error {
 		return err
 	}
 	fmt.Fprintln(w)
+	if len(l.Links) > manyLinks {
+		fmt.Fprintf(w, "%d links: drover lab wan --name %s [SITE-A SITE-B] shows them\n\n", len(l.Links), l.Name)
+		return nil
+	}
 	if err := printLinks(w, l.Links); err != nil {
 		return err
 	}
 	fmt.Fprintln(w)
 	return nil
 }
+
+// manyLinks are more than fit on a screen.
+const manyLinks = 30
 
 // printSites shows how sites differ from the machine only if some do.
 func printSites(w io.Writer, sites []lab.SiteStatus) error {
