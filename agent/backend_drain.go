@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,7 +94,7 @@ func (b *backend) DrainNode(ctx context.Context, node string, o api.DrainOptions
 	d.choose = func(p state.Pod, planned, refused map[string]string) (string, *api.Error) {
 		return b.choose(p, state.Request{To: o.To, Planned: planned, Exclude: refused})
 	}
-	d.move = b.moveAway
+	d.move, d.look = b.moveAway, b.lookAway
 	r := b.finish(run, moving, d, node, o)
 	if open() {
 		r.Stopped = "it was uncordoned meanwhile"
@@ -150,7 +151,7 @@ func (b *backend) finish(run, moving context.Context, d *drain, node string, o a
 	d.progress.Planned(names)
 	r := api.DrainReport{Node: node, Pods: []api.DrainedPod{}}
 	if o.DryRun {
-		r.Pods = append(r.Pods, d.rehearse()...)
+		r.Pods = append(r.Pods, d.rehearse(run)...)
 	} else {
 		d.changes = b.quorum.Watch(run)
 		r.Pods = append(r.Pods, d.run(run, moving)...)
@@ -231,6 +232,20 @@ func (b *backend) moveAway(ctx context.Context, p state.Pod, target string, prog
 	}
 	report, err := b.moves.follow(ctx, x, progress)
 	return report, ctx.Err() == nil && targetsFault(x.err), err
+}
+
+// lookAway asks both ends whether a pod of this node can move there.
+func (b *backend) lookAway(ctx context.Context, p state.Pod, target string) (bool, error) {
+	ahead, err := b.moves.lookAhead(ctx, p, target)
+	if err != nil {
+		return api.AsError(err).Code == api.Unavailable, err
+	}
+	if len(ahead.Refusals) == 0 {
+		return false, nil
+	}
+	e := api.Errorf(api.FailedPrecondition, fmt.Sprintf("moving %s to %s", p.Name, target), "it can't move")
+	e.Refusals = ahead.Refusals
+	return !slices.ContainsFunc(ahead.Refusals, func(r api.Refusal) bool { return r.Node != target }), e
 }
 
 // targetsFault says that a move failed before the pod was touched, for a reason that another target may not have.

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +31,9 @@ type drain struct {
 	choose func(p state.Pod, planned, refused map[string]string) (string, *api.Error)
 	// move returns when the move is over: done, or undone. elsewhere says that another target may take the pod.
 	move func(ctx context.Context, p state.Pod, target string, progress api.Progress) (report api.Report, elsewhere bool, err error)
+	// look says whether a pod could move to a target, as far as can be known without moving it; for a rehearsal. nil takes
+	// choose's word for it.
+	look func(ctx context.Context, p state.Pod, target string) (elsewhere bool, err error)
 	// changes fires when what pods returns may have changed.
 	changes <-chan struct{}
 
@@ -119,28 +123,56 @@ func (d *drain) leftOver(ctx context.Context, free []state.Pod, held []heldPod) 
 
 // turn moves a pod, trying one target after the other as long as they refuse it: each refuses once.
 func (d *drain) turn(ctx, moving context.Context, p state.Pod) api.DrainedPod {
+	var report api.Report
+	out := d.try(ctx, p, func(target string) (elsewhere bool, err error) {
+		defer d.release(p)
+		report, elsewhere, err = d.move(moving, p, target, podProgress{d, p.Name})
+		return elsewhere, err
+	})
+	if out.To != "" {
+		out.Outcome, out.Report = api.DrainMoved, &report
+	}
+	return out
+}
+
+// try chooses targets until one does, or none is left. The pod stays if it returns none.
+func (d *drain) try(ctx context.Context, p state.Pod, do func(target string) (elsewhere bool, err error)) api.DrainedPod {
 	out := api.DrainedPod{Pod: p.Name, From: p.Node, Outcome: api.DrainStays}
 	refused := map[string]string{}
 	for {
 		target, nowhere := d.reserve(p, refused)
 		if nowhere != nil {
-			out.To, out.Reason, out.Cure, out.Nodes = "", nowhere.Why, nowhere.Cure, nodeReasons(nowhere)
+			out.Reason, out.Cure, out.Nodes = nowhere.Why, nowhere.Cure, nodeReasons(nowhere)
 			return out
 		}
-		out.To = target
-		report, elsewhere, err := d.move(moving, p, target, podProgress{d, p.Name})
-		d.release(p)
+		elsewhere, err := do(target)
 		if err == nil {
-			out.Outcome, out.Report = api.DrainMoved, &report
+			out.To = target
 			return out
 		}
 		e := api.AsError(err)
 		if !elsewhere || ctx.Err() != nil {
-			out.To, out.Reason, out.Cure = "", e.Error(), e.Cure
+			out.Reason, out.Cure, out.Refusals = strings.TrimPrefix(e.What+": "+e.Why, ": "), e.Cure, e.Refusals
 			return out
 		}
-		refused[target] = e.Why
+		refused[target] = why(e)
 	}
+}
+
+// why is what a target said, in a line.
+func why(e *api.Error) string {
+	if len(e.Refusals) == 0 {
+		return e.Why
+	}
+	var all []string
+	for _, r := range e.Refusals {
+		line := r.Reason
+		if r.Cure != "" {
+			line += " (" + r.Cure + ")"
+		}
+		all = append(all, line)
+	}
+	return strings.Join(all, "; ")
 }
 
 // reserve keeps the room at the target from the others that move at the same time, until release.
@@ -161,7 +193,7 @@ func (d *drain) release(p state.Pod) {
 }
 
 // rehearse says what run would do, as far as that can be known.
-func (d *drain) rehearse() []api.DrainedPod {
+func (d *drain) rehearse(ctx context.Context) []api.DrainedPod {
 	d.planned = map[string]string{}
 	var all []api.DrainedPod
 	free, held := d.pods()
@@ -169,12 +201,17 @@ func (d *drain) rehearse() []api.DrainedPod {
 		free = append(free, p.Pod)
 	}
 	for _, p := range free {
-		x := api.DrainedPod{Pod: p.Name, From: p.Node, Outcome: api.DrainWouldMove}
-		target, nowhere := d.reserve(p, nil)
-		if nowhere != nil {
-			x.Outcome, x.Reason, x.Cure, x.Nodes = api.DrainStays, nowhere.Why, nowhere.Cure, nodeReasons(nowhere)
+		x := d.try(ctx, p, func(target string) (bool, error) {
+			if d.look == nil {
+				return false, nil
+			}
+			return d.look(ctx, p, target)
+		})
+		if x.To != "" {
+			x.Outcome = api.DrainWouldMove
+		} else {
+			d.release(p)
 		}
-		x.To = target
 		all = append(all, x)
 		d.progress.Ended(x)
 	}

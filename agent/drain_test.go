@@ -231,6 +231,26 @@ func TestDrainGoesOn(t *testing.T) {
 	require.Equal(t, "it goes on at ams", ended[4].Cure)
 }
 
+// What of a pod itself keeps it from moving is no reason to ask another target.
+func TestDrainOfAPodThatCantMove(t *testing.T) {
+	m := newDrainMesh(t, podsAt("ams", "a", "b")...)
+	refusals := []api.Refusal{{Node: "ams", Process: "db", Reason: "it has an io_uring", Cure: "turn that off"}}
+	d := m.drain("ams", 1)
+	d.move = func(ctx context.Context, p state.Pod, target string, progress api.Progress) (api.Report, bool, error) {
+		if p.Name == "b" {
+			return m.move(ctx, p, target, progress)
+		}
+		m.moves = append(m.moves, p.Name+" "+target)
+		e := api.Errorf(api.FailedPrecondition, "moving a to "+target, "one thing keeps it from moving")
+		e.Refusals = refusals
+		return api.Report{}, false, e
+	}
+	ended := d.run(t.Context(), t.Context())
+	require.Equal(t, []string{"a stays  | moving a to fra: one thing keeps it from moving", "b moved fra"}, outcomes(ended))
+	require.Equal(t, refusals, ended[0].Refusals)
+	require.Equal(t, []string{"a fra", "b fra"}, m.moves)
+}
+
 func TestDrainIsCancelled(t *testing.T) {
 	m := newDrainMesh(t, podsAt("ams", "a", "b", "c")...)
 	m.begun = make(chan string)
@@ -354,8 +374,35 @@ func TestDrainIsRehearsed(t *testing.T) {
 		"a would-move nyc", "b would-move nyc",
 		"p stays  | no node fits | fra: the pod can't leave ams: so | nyc: the pod can't leave ams: so",
 		"c would-move fra",
-	}, outcomes(d.rehearse()))
+	}, outcomes(d.rehearse(t.Context())))
 	require.Equal(t, before.Pods(), m.view().Pods())
+}
+
+// A rehearsal asks the targets too: one that refuses is passed over, and one that nobody can reach.
+func TestDrainIsRehearsedAtTheTargets(t *testing.T) {
+	m := newDrainMesh(t, podsAt("ams", "a", "b", "c")...)
+	d := m.drain("ams", 1)
+	d.look = func(_ context.Context, p state.Pod, target string) (bool, error) {
+		e := api.Errorf(api.FailedPrecondition, "moving "+p.Name+" to "+target, "it can't move")
+		switch p.Name + target {
+		case "afra":
+			e.Refusals = []api.Refusal{{Node: "fra", Reason: "no room", Cure: "free some"}}
+			return true, e
+		case "bnyc", "bfra":
+			e.Refusals = []api.Refusal{{Node: "ams", Process: "db", Reason: "it has an io_uring"}}
+			return false, e
+		case "cnyc", "cfra":
+			return true, api.Errorf(api.Unavailable, "", "nothing heard for 5s")
+		}
+		return false, nil
+	}
+	all := d.rehearse(t.Context())
+	require.Equal(t, []string{
+		"a would-move nyc", "b stays  | moving b to fra: it can't move", "c stays  | no node fits | fra: nothing heard for 5s | nyc: nothing heard for 5s",
+	}, outcomes(all))
+	require.Equal(t, "it has an io_uring", all[1].Refusals[0].Reason)
+	require.Equal(t, map[string]string{"u-a": "nyc"}, d.planned)
+	require.Equal(t, "no room (free some)", why(&api.Error{Refusals: []api.Refusal{{Reason: "no room", Cure: "free some"}}}))
 }
 
 func TestWhatADrainComesTo(t *testing.T) {

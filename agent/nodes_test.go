@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,26 +13,6 @@ import (
 	"github.com/drover-mesh/drover/configs"
 	"github.com/drover-mesh/drover/state"
 )
-
-func TestCPUFlags(t *testing.T) {
-	for name, c := range map[string]struct{ cpuinfo, want string }{
-		"x86": {
-			"processor\t: 0\nmodel name\t: Intel\nflags\t\t: fpu vme sse sse4_2 ssse3 avx avx2 avx512f amx_tile constant_tsc rep_good ibrs md_clear hypervisor xsave xsavec lahf_lm\nbugs\t\t: spectre_v1\n" +
-				"processor\t: 1\nflags\t\t: nothing\n",
-			"amx_tile avx avx2 avx512f fpu lahf_lm sse sse4_2 ssse3 xsave xsavec",
-		},
-		"ARM":   {"processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd sve atomics\n", "asimd atomics fp sve"},
-		"none":  {"processor: 0\n", ""},
-		"empty": {"", ""},
-		"twice": {"flags: sse sse\n", "sse"},
-	} {
-		flags, err := cpuFlags(strings.NewReader(c.cpuinfo))
-		require.NoError(t, err, name)
-		require.Equal(t, c.want, strings.Join(flags, " "), name)
-	}
-	_, err := cpuFlags(strings.NewReader("flags: " + strings.Repeat("x", 1<<17)))
-	require.Error(t, err)
-}
 
 // What this host says of itself can be registered, and is small enough to be said at each start.
 func TestThisHostDescribesItself(t *testing.T) {

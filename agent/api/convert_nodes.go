@@ -53,6 +53,7 @@ func nodeDetailsFromProto(d *droverv1.GetNodeResponse) NodeDetails {
 func drainedToProto(p DrainedPod) *droverv1.DrainedPod {
 	out := &droverv1.DrainedPod{
 		Pod: p.Pod, From: p.From, To: p.To, Outcome: string(p.Outcome), Reason: p.Reason, Cure: p.Cure, Nodes: each(p.Nodes, nodeReasonToProto),
+		Refusals: each(p.Refusals, refusalToProto),
 	}
 	if p.Report != nil {
 		out.Report = reportToProto(*p.Report)
@@ -63,7 +64,7 @@ func drainedToProto(p DrainedPod) *droverv1.DrainedPod {
 func drainedFromProto(p *droverv1.DrainedPod) DrainedPod {
 	out := DrainedPod{
 		Pod: p.GetPod(), From: p.GetFrom(), To: p.GetTo(), Outcome: DrainOutcome(p.GetOutcome()), Reason: p.GetReason(), Cure: p.GetCure(),
-		Nodes: each(p.GetNodes(), nodeReasonFromProto),
+		Nodes: each(p.GetNodes(), nodeReasonFromProto), Refusals: each(p.GetRefusals(), refusalFromProto),
 	}
 	if p.GetReport() != nil {
 		r := reportFromProto(p.GetReport())

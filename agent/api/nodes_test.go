@@ -39,8 +39,9 @@ func (r *drainRecorder) Event(pod string, e api.Event) {
 var drained = api.DrainReport{
 	Node: "fra", Cordoned: true, Stopped: "it was cancelled",
 	Pods: []api.DrainedPod{
-		{Pod: "redis", From: "fra", To: "ams", Outcome: api.DrainMoved, Nodes: []api.NodeReason{}, Report: &api.Report{ID: "m1", Pod: "redis", Steps: []api.Step{}}},
-		{Pod: "db", From: "fra", Outcome: api.DrainStays, Reason: "no node fits", Cure: "look", Nodes: []api.NodeReason{{Node: "ams", Why: "full"}}},
+		{Pod: "redis", From: "fra", To: "ams", Outcome: api.DrainMoved, Nodes: []api.NodeReason{}, Refusals: []api.Refusal{}, Report: &api.Report{ID: "m1", Pod: "redis", Steps: []api.Step{}}},
+		{Pod: "db", From: "fra", Outcome: api.DrainStays, Reason: "no node fits", Cure: "look", Nodes: []api.NodeReason{{Node: "ams", Why: "full"}},
+			Refusals: []api.Refusal{{Node: "fra", Process: "x", PID: 7, Others: []int{8}, Reason: "r", Cure: "c"}}},
 	},
 }
 

@@ -87,14 +87,15 @@ type DrainOptions struct {
 
 // DrainedPod is what became of a pod.
 type DrainedPod struct {
-	Pod     string       `json:"pod"`
-	From    string       `json:"from"`
-	To      string       `json:"to"` // where it went or would go; "" if it goes nowhere
-	Outcome DrainOutcome `json:"outcome"`
-	Reason  string       `json:"reason"`           // why it stays
-	Cure    string       `json:"cure"`             // what to do about that
-	Nodes   []NodeReason `json:"nodes"`            // for each node why it isn't suited, if none is
-	Report  *Report      `json:"report,omitempty"` // of the move
+	Pod      string       `json:"pod"`
+	From     string       `json:"from"`
+	To       string       `json:"to"` // where it went or would go; "" if it goes nowhere
+	Outcome  DrainOutcome `json:"outcome"`
+	Reason   string       `json:"reason"`           // why it stays
+	Cure     string       `json:"cure"`             // what to do about that
+	Nodes    []NodeReason `json:"nodes"`            // for each node why it isn't suited, if none is
+	Refusals []Refusal    `json:"refusals"`         // what of the pod itself keeps it from moving
+	Report   *Report      `json:"report,omitempty"` // of the move
 }
 
 // NodeReason says why a node isn't suited for a pod.

@@ -179,6 +179,11 @@ func (p *drainProgress) Ended(d api.DrainedPod) {
 		for _, n := range d.Nodes {
 			p.line("  %s: %s", n.Node, n.Why)
 		}
+		var refusals strings.Builder
+		tellRefusals(&refusals, d.Refusals)
+		for line := range strings.Lines(refusals.String()) {
+			p.line("%s", strings.TrimRight(line, "\n"))
+		}
 		if d.Cure != "" {
 			p.line("  %s", strings.ReplaceAll(d.Cure, "\n", "\n  "))
 		}

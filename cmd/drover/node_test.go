@@ -60,7 +60,8 @@ func aDrain(_ context.Context, node string, o api.DrainOptions, p api.DrainProgr
 	p.Event("redis", api.Event{Step: "final", Node: "ams", State: api.StepProgress, BytesDone: 8 << 20, BytesTotal: 16 << 20})
 	stays := api.DrainedPod{
 		Pod: "db", From: "ams", Outcome: api.DrainStays, Reason: "no node fits", Cure: "see drover pod explain db",
-		Nodes: []api.NodeReason{{Node: "fra", Why: "it lacks the label disk=ssd"}, {Node: "nyc", Why: "no room"}},
+		Nodes:    []api.NodeReason{{Node: "fra", Why: "it lacks the label disk=ssd"}, {Node: "nyc", Why: "no room"}},
+		Refusals: []api.Refusal{{Node: "ams", Container: "main", Process: "db", PID: 7, HostPID: 4711, Reason: "it has an io_uring", Cure: "turn that off"}},
 	}
 	moved := api.DrainedPod{Pod: "redis", From: "ams", To: "fra", Outcome: api.DrainMoved, Report: &r}
 	if o.DryRun {

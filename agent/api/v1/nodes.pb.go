@@ -1248,7 +1248,9 @@ type DrainedPod struct {
 	// For each node why it is not suited, if none is.
 	Nodes []*NodeReason `protobuf:"bytes,7,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	// Of the move.
-	Report        *MigrationReport `protobuf:"bytes,8,opt,name=report,proto3" json:"report,omitempty"`
+	Report *MigrationReport `protobuf:"bytes,8,opt,name=report,proto3" json:"report,omitempty"`
+	// What of the pod itself keeps it from moving.
+	Refusals      []*Refusal `protobuf:"bytes,9,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1335,6 +1337,13 @@ func (x *DrainedPod) GetNodes() []*NodeReason {
 func (x *DrainedPod) GetReport() *MigrationReport {
 	if x != nil {
 		return x.Report
+	}
+	return nil
+}
+
+func (x *DrainedPod) GetRefusals() []*Refusal {
+	if x != nil {
+		return x.Refusals
 	}
 	return nil
 }
@@ -1756,7 +1765,7 @@ var File_nodes_proto protoreflect.FileDescriptor
 
 const file_nodes_proto_rawDesc = "" +
 	"\n" +
-	"\vnodes.proto\x12\tdrover.v1\x1a\x10migrations.proto\"K\n" +
+	"\vnodes.proto\x12\tdrover.v1\x1a\verror.proto\x1a\x10migrations.proto\"K\n" +
 	"\tResources\x12\x1b\n" +
 	"\tcpu_milli\x18\x01 \x01(\x03R\bcpuMilli\x12!\n" +
 	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\"\x81\x04\n" +
@@ -1848,7 +1857,7 @@ const file_nodes_proto_rawDesc = "" +
 	"\n" +
 	"DrainEvent\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12/\n" +
-	"\x05event\x18\x02 \x01(\v2\x19.drover.v1.MigrationEventR\x05event\"\xe9\x01\n" +
+	"\x05event\x18\x02 \x01(\v2\x19.drover.v1.MigrationEventR\x05event\"\x99\x02\n" +
 	"\n" +
 	"DrainedPod\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x12\n" +
@@ -1858,7 +1867,8 @@ const file_nodes_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x12\n" +
 	"\x04cure\x18\x06 \x01(\tR\x04cure\x12+\n" +
 	"\x05nodes\x18\a \x03(\v2\x15.drover.v1.NodeReasonR\x05nodes\x122\n" +
-	"\x06report\x18\b \x01(\v2\x1a.drover.v1.MigrationReportR\x06report\"2\n" +
+	"\x06report\x18\b \x01(\v2\x1a.drover.v1.MigrationReportR\x06report\x12.\n" +
+	"\brefusals\x18\t \x03(\v2\x12.drover.v1.RefusalR\brefusals\"2\n" +
 	"\n" +
 	"NodeReason\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
@@ -1943,6 +1953,7 @@ var file_nodes_proto_goTypes = []any{
 	(*MigrationStarted)(nil),    // 29: drover.v1.MigrationStarted
 	(*MigrationEvent)(nil),      // 30: drover.v1.MigrationEvent
 	(*MigrationReport)(nil),     // 31: drover.v1.MigrationReport
+	(*Refusal)(nil),             // 32: drover.v1.Refusal
 }
 var file_nodes_proto_depIdxs = []int32{
 	26, // 0: drover.v1.Node.labels:type_name -> drover.v1.Node.LabelsEntry
@@ -1964,31 +1975,32 @@ var file_nodes_proto_depIdxs = []int32{
 	30, // 16: drover.v1.DrainEvent.event:type_name -> drover.v1.MigrationEvent
 	19, // 17: drover.v1.DrainedPod.nodes:type_name -> drover.v1.NodeReason
 	31, // 18: drover.v1.DrainedPod.report:type_name -> drover.v1.MigrationReport
-	18, // 19: drover.v1.DrainReport.pods:type_name -> drover.v1.DrainedPod
-	25, // 20: drover.v1.ExplainResponse.nodes:type_name -> drover.v1.Candidate
-	2,  // 21: drover.v1.Nodes.List:input_type -> drover.v1.ListNodesRequest
-	4,  // 22: drover.v1.Nodes.Get:input_type -> drover.v1.GetNodeRequest
-	7,  // 23: drover.v1.Nodes.Label:input_type -> drover.v1.LabelNodeRequest
-	9,  // 24: drover.v1.Nodes.Cordon:input_type -> drover.v1.CordonNodeRequest
-	11, // 25: drover.v1.Nodes.Remove:input_type -> drover.v1.RemoveNodeRequest
-	13, // 26: drover.v1.Nodes.Drain:input_type -> drover.v1.DrainRequest
-	14, // 27: drover.v1.Nodes.Undrain:input_type -> drover.v1.UndrainRequest
-	21, // 28: drover.v1.Nodes.CancelDrain:input_type -> drover.v1.CancelDrainRequest
-	23, // 29: drover.v1.Nodes.Explain:input_type -> drover.v1.ExplainRequest
-	3,  // 30: drover.v1.Nodes.List:output_type -> drover.v1.ListNodesResponse
-	5,  // 31: drover.v1.Nodes.Get:output_type -> drover.v1.GetNodeResponse
-	8,  // 32: drover.v1.Nodes.Label:output_type -> drover.v1.LabelNodeResponse
-	10, // 33: drover.v1.Nodes.Cordon:output_type -> drover.v1.CordonNodeResponse
-	12, // 34: drover.v1.Nodes.Remove:output_type -> drover.v1.RemoveNodeResponse
-	15, // 35: drover.v1.Nodes.Drain:output_type -> drover.v1.DrainResponse
-	15, // 36: drover.v1.Nodes.Undrain:output_type -> drover.v1.DrainResponse
-	22, // 37: drover.v1.Nodes.CancelDrain:output_type -> drover.v1.CancelDrainResponse
-	24, // 38: drover.v1.Nodes.Explain:output_type -> drover.v1.ExplainResponse
-	30, // [30:39] is the sub-list for method output_type
-	21, // [21:30] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	32, // 19: drover.v1.DrainedPod.refusals:type_name -> drover.v1.Refusal
+	18, // 20: drover.v1.DrainReport.pods:type_name -> drover.v1.DrainedPod
+	25, // 21: drover.v1.ExplainResponse.nodes:type_name -> drover.v1.Candidate
+	2,  // 22: drover.v1.Nodes.List:input_type -> drover.v1.ListNodesRequest
+	4,  // 23: drover.v1.Nodes.Get:input_type -> drover.v1.GetNodeRequest
+	7,  // 24: drover.v1.Nodes.Label:input_type -> drover.v1.LabelNodeRequest
+	9,  // 25: drover.v1.Nodes.Cordon:input_type -> drover.v1.CordonNodeRequest
+	11, // 26: drover.v1.Nodes.Remove:input_type -> drover.v1.RemoveNodeRequest
+	13, // 27: drover.v1.Nodes.Drain:input_type -> drover.v1.DrainRequest
+	14, // 28: drover.v1.Nodes.Undrain:input_type -> drover.v1.UndrainRequest
+	21, // 29: drover.v1.Nodes.CancelDrain:input_type -> drover.v1.CancelDrainRequest
+	23, // 30: drover.v1.Nodes.Explain:input_type -> drover.v1.ExplainRequest
+	3,  // 31: drover.v1.Nodes.List:output_type -> drover.v1.ListNodesResponse
+	5,  // 32: drover.v1.Nodes.Get:output_type -> drover.v1.GetNodeResponse
+	8,  // 33: drover.v1.Nodes.Label:output_type -> drover.v1.LabelNodeResponse
+	10, // 34: drover.v1.Nodes.Cordon:output_type -> drover.v1.CordonNodeResponse
+	12, // 35: drover.v1.Nodes.Remove:output_type -> drover.v1.RemoveNodeResponse
+	15, // 36: drover.v1.Nodes.Drain:output_type -> drover.v1.DrainResponse
+	15, // 37: drover.v1.Nodes.Undrain:output_type -> drover.v1.DrainResponse
+	22, // 38: drover.v1.Nodes.CancelDrain:output_type -> drover.v1.CancelDrainResponse
+	24, // 39: drover.v1.Nodes.Explain:output_type -> drover.v1.ExplainResponse
+	31, // [31:40] is the sub-list for method output_type
+	22, // [22:31] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_nodes_proto_init() }
@@ -1996,6 +2008,7 @@ func file_nodes_proto_init() {
 	if File_nodes_proto != nil {
 		return
 	}
+	file_error_proto_init()
 	file_migrations_proto_init()
 	file_nodes_proto_msgTypes[15].OneofWrappers = []any{
 		(*DrainResponse_Plan)(nil),
