@@ -3,8 +3,6 @@ package agent
 import (
 	"context"
 	"crypto/ed25519"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -38,27 +36,7 @@ type asker struct {
 
 // serve answers the streams of a listener until ctx ends, and waits for them.
 func (e *enroller) serve(ctx context.Context, ln net.Listener) error {
-	defer context.AfterFunc(ctx, func() { _ = ln.Close() })()
-	var calls sync.WaitGroup
-	defer calls.Wait()
-	for {
-		conn, err := ln.Accept()
-		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("accepting who wants to enrol: %w", err)
-		}
-		c, ok := conn.(*transport.Conn)
-		if !ok {
-			return fmt.Errorf("a stream of type %T came in", conn)
-		}
-		calls.Go(func() {
-			defer c.Close()
-			defer context.AfterFunc(ctx, func() { c.Reset(transport.FirstUserCode) })()
-			e.converse(ctx, c)
-		})
-	}
+	return serveStreams(ctx, ln, func(c *transport.Conn) { e.converse(ctx, c) })
 }
 
 // converse reads a request and answers it.

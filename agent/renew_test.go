@@ -1,11 +1,14 @@
 package agent
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
 	"log/slog"
 	"net/netip"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,4 +114,20 @@ func TestARemovedNodeIsCutOffAndStaysOut(t *testing.T) {
 
 func TestRevocationsAreRememberedLongerThanCertificatesLive(t *testing.T) {
 	require.Greater(t, state.RevokedFor, transport.NodeLifetime)
+}
+
+func TestACertificateThatRunsOutIsRenewed(t *testing.T) {
+	w := newTown(t)
+	nyc := w.settle("nyc", false)
+	old := *nyc.Identity()
+	old.Expires = time.Now().Add(renewBelow - time.Minute)
+	require.NoError(t, nyc.SetIdentity(&old))
+	ctx, stop := context.WithCancel(t.Context())
+	var keeping sync.WaitGroup
+	keeping.Go(func() { w.renewer(nyc).keepValid(ctx) })
+	require.Eventually(t, func() bool { return time.Until(nyc.Identity().Expires) > 2*renewBelow }, 10*time.Second, time.Millisecond)
+	stop()
+	keeping.Wait()
+	require.Contains(t, w.log.String(), "this node's certificate was renewed")
+	require.Equal(t, 1, strings.Count(w.log.String(), "renewed a certificate"), "once is enough")
 }

@@ -30,29 +30,11 @@ type layerSource interface {
 
 // serve answers the streams of a listener until ctx ends, and waits for them.
 func (s moveServer) serve(ctx context.Context, ln net.Listener) error {
-	defer context.AfterFunc(ctx, func() { _ = ln.Close() })()
-	var calls sync.WaitGroup
-	defer calls.Wait()
-	for {
-		conn, err := ln.Accept()
-		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
-			return nil
+	return serveStreams(ctx, ln, func(c *transport.Conn) {
+		if err := s.answer(ctx, c); err != nil {
+			s.log.Debug("answering a call of a move", "peer", c.Peer(), "err", err)
 		}
-		if err != nil {
-			return fmt.Errorf("accepting calls of moves: %w", err)
-		}
-		c, ok := conn.(*transport.Conn)
-		if !ok {
-			return fmt.Errorf("a stream of type %T came in", conn)
-		}
-		calls.Go(func() {
-			defer c.Close()
-			defer context.AfterFunc(ctx, func() { c.Reset(transport.FirstUserCode) })()
-			if err := s.answer(ctx, c); err != nil {
-				s.log.Debug("answering a call of a move", "peer", c.Peer(), "err", err)
-			}
-		})
-	}
+	})
 }
 
 // answer answers one call. The error is that of the stream.
