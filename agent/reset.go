@@ -39,6 +39,9 @@ func Reset(ctx context.Context, c configs.Config, log *slog.Logger) error {
 	if err == nil {
 		err = runtime.RemoveAll(ctx)
 	}
+	if err == nil {
+		err = removeCgroups(ctx, c)
+	}
 	errs = append(errs, err, place.Close())
 	for _, dir := range []string{c.RunDir, c.StateDir} {
 		if err := errors.Join(errs...); err != nil { // a removal would go through what is mounted, and take the traces of what runs
@@ -50,6 +53,15 @@ func Reset(ctx context.Context, c configs.Config, log *slog.Logger) error {
 		return fmt.Errorf("resetting the host: %w", err)
 	}
 	return nil
+}
+
+// removeCgroups removes the cgroup of all pods, also that of an agent before with the other driver.
+func removeCgroups(ctx context.Context, c configs.Config) error {
+	before := configs.Assumed()
+	return errors.Join(
+		pod.RemoveCgroups(ctx, pod.CgroupDriver(c.CgroupDriver), c.CgroupParent),
+		pod.RemoveCgroups(ctx, pod.CgroupDriver(before.CgroupDriver), before.CgroupParent),
+	)
 }
 
 // Leftovers names the pods that a Reset would end and remove.

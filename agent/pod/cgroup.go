@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -118,25 +118,53 @@ func apart(cgroup string) (attr *unix.SysProcAttr, done func(), err error) {
 // removePod removes what is left of a pod's cgroup once its containers are gone.
 func (c cgroups) removePod(ctx context.Context, uid string) error {
 	if c.driver == Systemd {
-		if _, err := os.Stat(filepath.Join(hierarchies, c.pod(uid))); errors.Is(err, fs.ErrNotExist) && unified(hierarchies) {
-			return nil
-		}
-		if out, err := exec.CommandContext(ctx, "systemctl", "stop", c.slice(uid)).CombinedOutput(); err != nil {
-			return fmt.Errorf("stopping %s: %w: %s", c.slice(uid), err, lastLine(string(out)))
+		if err := dropUnit(ctx, c.slice(uid), c.pod(uid)); err != nil {
+			return err
 		}
 	}
 	return rmCgroups(c.pod(uid))
 }
 
-// remove removes the parent of all pods, if there is none left.
-func (c cgroups) remove() error {
+// dropUnit stops a slice, and forgets what it was set to. One that isn't there is fine.
+func dropUnit(ctx context.Context, slice, cgroup string) error {
+	for _, step := range []struct {
+		command string
+		traces  []string // by which it is known that there is anything to do
+	}{
+		{"stop", []string{filepath.Join(hierarchies, cgroup), filepath.Join(hierarchies, "systemd", cgroup)}},
+		{"revert", []string{filepath.Join("/run/systemd/system.control", slice+".d")}}, // what set-property leaves: systemctl(1)
+	} {
+		if !slices.ContainsFunc(step.traces, exists) {
+			continue
+		}
+		if out, err := exec.CommandContext(ctx, "systemctl", step.command, slice).CombinedOutput(); err != nil {
+			return fmt.Errorf("systemctl %s %s: %w: %s", step.command, slice, err, lastLine(string(out)))
+		}
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// RemoveCgroups removes the parent of all pods' cgroups, if there is no pod left. A slice that isn't drover's stays.
+func RemoveCgroups(ctx context.Context, driver CgroupDriver, parent string) error {
+	c := cgroups{driver, parent}
+	if driver == Systemd {
+		if slice := filepath.Base(parent); slice == ownSlice {
+			return dropUnit(ctx, slice, parent)
+		}
+		return nil
+	}
 	if dir := c.monitors(); dir != "" {
 		if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("removing cgroup %s: %w", dir, err)
 		}
 	}
-	if c.driver == Systemd { // systemd's own
-		return nil
-	}
-	return rmCgroups(c.parent)
+	return rmCgroups(parent)
 }
+
+// ownSlice is the slice that nobody else uses.
+const ownSlice = "drover.slice"

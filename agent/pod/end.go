@@ -209,8 +209,8 @@ func (r *Runtime) remove(ctx context.Context, uid string) error {
 	return nil
 }
 
-// RemoveAll removes every pod that is here, also what was only half created, and the cgroup of all. It goes on after a failure.
-// Done again it does nothing.
+// RemoveAll removes every pod that is here, also what was only half created. It goes on after a failure. Done again it does
+// nothing.
 func (r *Runtime) RemoveAll(ctx context.Context) error {
 	entries, err := os.ReadDir(r.bundles())
 	if err != nil {
@@ -220,7 +220,7 @@ func (r *Runtime) RemoveAll(ctx context.Context) error {
 	for _, e := range entries {
 		errs = append(errs, r.Remove(ctx, e.Name()))
 	}
-	return errors.Join(append(errs, r.cgroups.remove())...)
+	return errors.Join(errs...)
 }
 
 // discard makes sure that no process, mount, cgroup or runc state of a container is left.

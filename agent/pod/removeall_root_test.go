@@ -19,6 +19,7 @@ func TestRemoveAllTakesPodsAndHalves(t *testing.T) {
 	require.NoError(t, os.MkdirAll(half.run, 0o700))
 	for range 2 {
 		require.NoError(t, r.RemoveAll(limited(t)))
+		require.NoError(t, RemoveCgroups(limited(t), Cgroupfs, r.config.CgroupParent))
 		for _, pattern := range []string{r.bundles() + "/*", r.config.RunDir + "/pods/*", "/sys/fs/cgroup" + r.config.CgroupParent, "/sys/fs/cgroup/*" + r.config.CgroupParent} {
 			left, err := filepath.Glob(pattern)
 			require.NoError(t, err)
