@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/drover-mesh/drover/agent/api"
@@ -31,11 +32,35 @@ func (b *backend) Preflight(ctx context.Context, name, to string) (api.Preflight
 	if err != nil {
 		return api.Preflight{}, err
 	}
-	target, err := target(b.quorum.View(), p, to, b.ready())
-	if err != nil {
+	v := b.quorum.View()
+	chosen, err := target(v, p, to, b.ready())
+	if err == nil {
+		return b.moves.lookAhead(ctx, p, chosen)
+	}
+	// A node that was named is asked all the same, since the scheduler doesn't know the half of it.
+	if _, named := v.Node(to); !named || to == p.Node {
 		return api.Preflight{}, err
 	}
-	return b.moves.lookAhead(ctx, p, target)
+	ahead, aheadErr := b.moves.lookAhead(ctx, p, to)
+	if aheadErr != nil {
+		return api.Preflight{}, err
+	}
+	return withUnfit(ahead, api.AsError(err)), nil
+}
+
+// withUnfit adds why the scheduler wouldn't choose the node, unless the node itself has said why not.
+func withUnfit(ahead api.Preflight, unfit *api.Error) api.Preflight {
+	if slices.ContainsFunc(ahead.Refusals, func(r api.Refusal) bool { return r.Node == ahead.To }) {
+		return ahead
+	}
+	why := unfit.Why
+	for _, v := range unfit.Violations {
+		if v.Field == ahead.To {
+			why = v.Why
+		}
+	}
+	ahead.Refusals = append(ahead.Refusals, api.Refusal{Node: ahead.To, Reason: why, Cure: unfit.Cure})
+	return ahead
 }
 
 // CancelMigration implements [api.Migrations].

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -49,18 +50,16 @@ func CheckCPU(ctx context.Context, program string, image []byte) error {
 	return nil
 }
 
-// cpuFlags are the features that programs find by themselves, and that a CPU may lack: what instructions and registers there
-// are, by the names of x86's /proc/cpuinfo. The other flags are the kernel's own affair. It is CRIU's list
-// (criu/arch/x86/cpu.c, x86_ins_capability_mask) and what has come since.
-const cpuFlags = `fpu tsc cx8 sep cmov clflush mmx fxsr sse sse2 syscall mmxext rdtscp 3dnowext 3dnow pni pclmulqdq ssse3 fma cx16
-sse4_1 sse4_2 movbe popcnt aes xsave avx f16c rdrand lahf_lm abm sse4a misalignsse 3dnowprefetch xop fma4 tbm fsgsbase bmi1 hle
-avx2 bmi2 erms rtm mpx avx512f avx512dq rdseed adx avx512ifma clflushopt clwb avx512pf avx512er avx512cd sha_ni avx512bw avx512vl
-xsaveopt xsavec xgetbv1 xsaves avx512vbmi pku ospke waitpkg avx512_vbmi2 gfni vaes vpclmulqdq avx512_vnni avx512_bitalg
-avx512_vpopcntdq rdpid cldemote movdiri movdir64b enqcmd avx512_4vnniw avx512_4fmaps fsrm avx512_vp2intersect serialize tsxldtrk
-amx_bf16 avx512_fp16 amx_tile amx_int8 amx_fp16 amx_complex avx_vnni avx512_bf16 avx_ifma avx_vnni_int8 avx_vnni_int16 avx_ne_convert
-cmpccxadd sha512 sm3 sm4 avx10_1 clzero rdpru user_shstk`
+// programFlags are the flags of x86 that name instructions and registers which programs look for by themselves, as opposed to
+// those about the kernel's own work, errata and their mitigation, in which hosts may well differ
+// (arch/x86/include/asm/cpufeatures.h in the kernel's source has all; CRIU's list is x86_ins_capability_mask in
+// criu/arch/x86/cpu.c).
+var programFlags = regexp.MustCompile(`^(3dnow\w*|abm|adx|aes|amx_\w+|avx\w*|bmi[12]|cldemote|clflush(opt)?|clwb|clzero|cmov|` +
+	`cmpccxadd|cx8|cx16|enqcmd|erms|f16c|fma4?|fpu|fsgsbase|fsrm|fxsr(_opt)?|fzrm|fsrs|fsrc|gfni|hle|kl|lahf_lm|lwp|misalignsse|mmx(ext)?|` +
+	`movbe|movdir\w+|mpx|mwaitx|ospke|pclmulqdq|pku|pni|popcnt|prefetchi|rdpid|rdpru|rdrand|rdseed|rdtscp|rtm|sep|serialize|sha\w*|sm[34]|` +
+	`s?sse\w*|syscall|tbm|tsc|tsxldtrk|user_shstk|vaes|vpclmulqdq|waitpkg|widekl|xgetbv1|xop|xsave\w*)$`)
 
-// CPUFlags lists what programs may have found that this host's CPU can do, as the kernel names it. CRIU's own comparison
+// CPUFlags lists what programs may have found that this host's CPU can do, as the kernel names it, sorted. CRIU's own comparison
 // says only that something is missing.
 func CPUFlags() ([]string, error) {
 	text, err := os.ReadFile("/proc/cpuinfo")
@@ -74,13 +73,16 @@ func CPUFlags() ([]string, error) {
 func parseCPUFlags(cpuinfo string) []string {
 	for line := range strings.Lines(cpuinfo) {
 		name, value, _ := strings.Cut(line, ":")
+		flags := strings.Fields(value)
 		switch strings.TrimSpace(name) {
 		case "Features":
-			return strings.Fields(value)
 		case "flags":
-			known := strings.Fields(cpuFlags)
-			return slices.DeleteFunc(strings.Fields(value), func(flag string) bool { return !slices.Contains(known, flag) })
+			flags = slices.DeleteFunc(flags, func(flag string) bool { return !programFlags.MatchString(flag) })
+		default:
+			continue
 		}
+		slices.Sort(flags)
+		return slices.Compact(flags)
 	}
 	return nil
 }
