@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"regexp"
 	"strings"
 	"sync"
@@ -219,6 +220,19 @@ func newMesh(t *testing.T) *aMesh {
 	return m
 }
 
+// answers sets how hosts are answered from now on. One that was asked before may still be on its way.
+func (m *aMesh) answers(with func(transport.EnrolRequest) transport.EnrolAnswer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.answer = with
+}
+
+func (m *aMesh) requests() []transport.EnrolRequest {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.asked)
+}
+
 func (m *aMesh) admit(r transport.EnrolRequest) (a transport.EnrolAnswer) {
 	key, err := r.PublicKey()
 	if err == nil {
@@ -260,12 +274,12 @@ func TestMeshJoinMakesANode(t *testing.T) {
 
 func TestMeshJoinAsAServer(t *testing.T) {
 	m, h := newMesh(t), newHost(t)
-	m.answer = func(r transport.EnrolRequest) transport.EnrolAnswer {
+	m.answers(func(r transport.EnrolRequest) transport.EnrolAnswer {
 		a := m.admit(r)
 		a.Settings.Server = true
 		a.AuthorityKey, _ = m.id.Authority.Key()
 		return a
-	}
+	})
 	c, code := h.drover("mesh", "join", m.invitation(), "-o", "json")
 	require.Equal(t, exitOK, code, &c.stderr)
 	assert.Contains(t, c.stdout.String(), `"server": true`)
@@ -351,7 +365,8 @@ func TestMeshJoinRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
-			h.busy, m.answer = r.busy, r.answer
+			h.busy = r.busy
+			m.answers(r.answer)
 			c, code := h.drover(append([]string{"mesh", "join"}, r.args...)...)
 			assert.Equal(t, r.code, code, &c.stderr)
 			assert.Contains(t, c.stderr.String(), r.want)
@@ -375,18 +390,19 @@ func flip(letter byte) string {
 
 func TestMeshJoinGoesOnWhereItWasCutOff(t *testing.T) {
 	m, h := newMesh(t), newHost(t)
-	m.answer = func(transport.EnrolRequest) transport.EnrolAnswer {
+	m.answers(func(transport.EnrolRequest) transport.EnrolAnswer {
 		return transport.EnrolAnswer{Refusal: &transport.Refusal{Code: "silent"}}
-	}
+	})
 	c, code := h.drover("mesh", "join", m.invitation(), "--timeout", "1s")
 	assert.Equal(t, exitUnavailable, code)
 	assert.Contains(t, c.stderr.String(), "run the same command again")
-	m.answer = nil
+	m.answers(nil)
 	c, code = h.drover("mesh", "join", m.invitation())
 	require.Equal(t, exitOK, code, &c.stderr)
-	first, err := m.asked[0].PublicKey()
+	asked := m.requests()
+	first, err := asked[0].PublicKey()
 	require.NoError(t, err)
-	last, err := m.asked[len(m.asked)-1].PublicKey()
+	last, err := asked[len(asked)-1].PublicKey()
 	require.NoError(t, err)
 	assert.True(t, first.Equal(last), "it came with another key, which looks like another host")
 	assert.NotContains(t, strings.Join(h.files(), " "), ".joining")
@@ -446,7 +462,7 @@ func TestWhatMakesAHostTaken(t *testing.T) {
 		assert.Contains(t, r.stderr.String(), c.want)
 		assert.Equal(t, before, h.files(), what)
 	}
-	assert.Empty(t, m.asked)
+	assert.Empty(t, m.requests())
 }
 
 func TestMeshLeave(t *testing.T) {
