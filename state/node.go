@@ -64,8 +64,12 @@ func (c RegisterNode) apply(m *Machine) Result {
 	if reason := checkName("site of node "+n.Name, n.Site); reason != "" {
 		return refused("%s", reason)
 	}
-	if e := m.t.enrolments[n.Name]; e.Removed {
+	switch e := m.t.enrolments[n.Name]; {
+	case e.Removed:
 		return refused("node %s was removed from the mesh", n.Name).withCure("join it again, with a new token")
+	case n.Server && e.Generation > 0 && !e.Server:
+		return refused("node %s is configured as a server, and was admitted as a plain node", n.Name).
+			withCure("take role: server out of its configuration, or remove it and join it again with a token for servers")
 	}
 	if reason := checkLabels(n.Configured); reason != "" {
 		return refused("node %s: %s", n.Name, reason)

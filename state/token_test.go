@@ -111,6 +111,25 @@ func TestCreateTokenRefuses(t *testing.T) {
 	}
 }
 
+func TestAPlainNodeMakesItselfNoServer(t *testing.T) {
+	m := small(t)
+	must(t, m, token("t-1", 1))
+	must(t, m, use("t-1", "gru"))
+	r := m.Apply(RegisterNode{Node{Name: "gru", Site: "br", Server: true}})
+	require.Equal(t, "node gru is configured as a server, and was admitted as a plain node", r.Reason)
+	require.Contains(t, r.Cure, "a token for servers")
+	must(t, m, RegisterNode{Node{Name: "gru", Site: "br"}})
+
+	servers := token("t-2", 1)
+	servers.Server = true
+	must(t, m, servers)
+	must(t, m, ForgetNode{Name: "gru", At: noon})
+	again := use("t-2", "gru")
+	again.Key = testHash("another key")
+	must(t, m, again)
+	must(t, m, RegisterNode{Node{Name: "gru", Site: "br", Server: true}})
+}
+
 func TestARemovedNodeComesBackOnlyAnew(t *testing.T) {
 	m := small(t)
 	must(t, m, token("t-1", 3))
