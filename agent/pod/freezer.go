@@ -45,9 +45,17 @@ func (f Freezer) Freeze(ctx context.Context) error {
 		ask, want = "cgroup.freeze", "1"
 	}
 	path := filepath.Join(f.dir, ask)
-	// cgroup v1 can get stuck in FREEZING when a task was just forking; asking again cures it.
-	const attempts = 50
+	// cgroup v1 can get stuck in FREEZING when a task was just forking: asking again cures it. Or when one of several
+	// threads was in execve: it waits for the others to die, uninterruptibly, and they are frozen already (de_thread in
+	// fs/exec.c in the kernel's source); only a thaw lets them.
+	const attempts, thawEvery = 50, 4
 	for attempt := range attempts {
+		if attempt%thawEvery == thawEvery-1 && !f.v2 {
+			if err := f.Thaw(); err != nil {
+				return err
+			}
+			pause(time.Millisecond)
+		}
 		if err := os.WriteFile(path, []byte(want), 0); err != nil {
 			return fmt.Errorf("freezing the pod: %w", err)
 		}
