@@ -17,13 +17,22 @@ func (b *backend) Migrate(ctx context.Context, name, to string, progress api.Pro
 	}
 	target, err := target(b.quorum.View(), p, to, b.ready())
 	if err != nil {
-		return api.Report{}, err
+		return api.Report{}, unchanged(err)
 	}
 	x, err := b.moves.begin(p, target)
 	if err != nil {
 		return api.Report{}, err
 	}
 	return b.moves.follow(ctx, x, progress)
+}
+
+// unchanged adds to the refusal of a move that it has changed nothing.
+func unchanged(err error) error {
+	e := api.AsError(err)
+	if e.Cure == "" {
+		return e.WithCure("nothing was changed")
+	}
+	return e.WithCure("nothing was changed; " + e.Cure)
 }
 
 // Preflight implements [api.Migrations].

@@ -46,7 +46,11 @@ func (c *cli) loadImages(ctx context.Context, client *api.Client, o api.LoadImag
 		return inputError("loading image "+path, err)
 	}
 	defer r.Close()
-	images, err := client.LoadImage(ctx, o, r)
+	var images []api.Image
+	err = c.waiting(r.String, func() (err error) {
+		images, err = client.LoadImage(ctx, o, r)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -61,16 +65,17 @@ func (c *cli) loadImages(ctx context.Context, client *api.Client, o api.LoadImag
 }
 
 // openImages opens what holds images; of a directory it makes a tar.
-func (c *cli) openImages(ctx context.Context, path string) (io.ReadCloser, error) {
+func (c *cli) openImages(ctx context.Context, path string) (*upload, error) {
 	if path == "-" {
-		return io.NopCloser(c.in), nil
+		return &upload{ReadCloser: io.NopCloser(c.in)}, nil
 	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if !info.IsDir() {
-		return os.Open(path)
+		f, err := os.Open(path)
+		return &upload{ReadCloser: f, total: info.Size()}, err
 	}
 	if _, err := os.Stat(filepath.Join(path, "oci-layout")); err != nil {
 		return nil, fmt.Errorf("%s is no OCI layout: it has no oci-layout; for a root file system: tar -C %s -c . | drover image load NAME -", path, path)
@@ -81,7 +86,7 @@ func (c *cli) openImages(ctx context.Context, path string) (io.ReadCloser, error
 		defer stop()
 		_ = w.CloseWithError(writeLayout(w, os.DirFS(path)))
 	}()
-	return r, nil
+	return &upload{ReadCloser: r}, nil
 }
 
 // writeLayout writes the files of an OCI layout as a tar, and nothing else that lies beside them.

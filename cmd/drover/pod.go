@@ -36,7 +36,11 @@ func (c *cli) podRun() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			pod, err := client.RunPod(ctx, manifest, node)
+			var pod api.Pod
+			err = c.waiting(func() string { return "starting the pod, with what it lacks of its images" }, func() (err error) {
+				pod, err = client.RunPod(ctx, manifest, node)
+				return err
+			})
 			if err != nil {
 				return err
 			}
