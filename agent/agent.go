@@ -146,7 +146,8 @@ func (a *agent) openQuorum(ctx context.Context) error {
 	a.quorum, err = quorum.Open(ctx, quorum.Config{
 		Node: a.config.Node, Dir: filepath.Join(a.config.StateDir, "raft"),
 		Server: a.config.Role == configs.Server, Bootstrap: servers, Peers: a.peersAlive,
-		Dial: quorumStreams{a.transport}.dial, Listen: quorumStreams{a.transport}.listen,
+		DeadAfter: time.Duration(a.config.DeadServerAfter),
+		Dial:      quorumStreams{a.transport}.dial, Listen: quorumStreams{a.transport}.listen,
 		Forward: forwarder{a.peers}.forward, Log: a.log.With("part", "quorum"),
 	})
 	if err != nil {

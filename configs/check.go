@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml/token"
 
@@ -43,6 +44,7 @@ func (c *Config) check(doc *document) {
 	k.name("site", c.Site)
 	k.addresses(c)
 	k.servers(c)
+	k.assert(c.DeadServerAfter == 0 || c.DeadServerAfter >= Duration(time.Minute), "deadServerAfter", "%v is too short", c.DeadServerAfter)
 	k.labels(c.Labels)
 	k.podCIDR(c)
 	k.assert(c.Overlay.VNI > 0 && c.Overlay.VNI < 1<<24, "overlay.vni", "%d is no network identifier", c.Overlay.VNI)

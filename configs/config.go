@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 )
 
 // Config is the configuration of an agent; agent.example.yaml explains each field. The tag want says what is valid, for
@@ -23,8 +24,11 @@ type Config struct {
 	Join    []netip.AddrPort `yaml:"join" want:"gossip addresses of peers, such as [10.77.2.1:7946]"`
 	Role    Role             `yaml:"role" want:"server or plain"`
 	Servers []string         `yaml:"servers" want:"names of the servers with which a new mesh begins, the same list on each, such as [ams, fra, nyc]; or role, in a mesh that is there"`
-	PodCIDR netip.Prefix     `yaml:"podCIDR" want:"an IPv4 network of /8 to /28, such as 10.88.0.0/16"`
-	Overlay Overlay          `yaml:"overlay"`
+	// DeadServerAfter is quorum.Config's DeadAfter.
+	DeadServerAfter Duration `yaml:"deadServerAfter" want:"a duration of a minute or more, such as 10m; \"\" is never"`
+
+	PodCIDR netip.Prefix `yaml:"podCIDR" want:"an IPv4 network of /8 to /28, such as 10.88.0.0/16"`
+	Overlay Overlay      `yaml:"overlay"`
 
 	Labels map[string]string `yaml:"labels" want:"names and values of at most 63 letters, digits, '-', '_' and '.', such as disk: ssd"`
 
@@ -80,6 +84,10 @@ type Log struct {
 // Default returns the configuration of an empty file: it lacks what only the operator knows.
 func Default() Config {
 	return Config{
+		// A server that is rebooted, firmware and file system check and all, should be back sooner: to let it in anew is
+		// harmless, but means work. Until another one fails too, there is no hurry.
+		DeadServerAfter: Duration(10 * time.Minute),
+
 		PodCIDR:      netip.MustParsePrefix("10.88.0.0/16"),
 		Overlay:      Overlay{VNI: 4088, Port: 4789},
 		Identity:     "/etc/drover/identity",

@@ -34,6 +34,7 @@ func (c Config) Format() []byte {
 	} else if c.Role != "" {
 		line("role", text(string(c.Role)))
 	}
+	unless(d.DeadServerAfter.String(), "deadServerAfter", c.DeadServerAfter.String())
 	line("podCIDR", c.PodCIDR.String()) // IPv4
 	if c.Overlay != d.Overlay {
 		line("overlay", fmt.Sprintf("{vni: %d, port: %d}", c.Overlay.VNI, c.Overlay.Port))

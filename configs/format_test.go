@@ -17,6 +17,7 @@ site: "no"
 address: 10.77.1.1:1
 gossip: 10.77.1.2:2
 servers: ["1", "true", x-1]
+deadServerAfter: 1h30m
 podCIDR: 10.99.0.0/16
 overlay: {vni: 7, port: 8}
 labels: {disk: ssd, example.org/a_B: "1.5", empty: "", t: "true"}

@@ -91,7 +91,7 @@ func explain(err error) string {
 	case errors.As(err, &app) && app.ErrorMessage != "":
 		return app.ErrorMessage
 	case errors.As(err, &tls) && tls.ErrorCode.IsCryptoError() && tls.Remote:
-		return "it refused this node's certificate or protocol, and its log says why: " + tls.Error()
+		return "it refused this node's certificate or protocol, and its log says why (if this node was removed: drover mesh leave, then join anew): " + tls.Error()
 	case errors.As(err, &tls) && tls.ErrorCode.IsCryptoError() && tls.ErrorMessage != "":
 		return tls.ErrorMessage
 	default:

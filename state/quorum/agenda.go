@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +14,7 @@ type agenda struct {
 	in   map[string]intent // registered servers that want to enter, or a vote
 	out  map[string]string // who must go, and why
 	down map[string]bool   // doesn't answer
+	dead map[string]string // has not answered for long, as people are told
 }
 
 // A step is one change of Raft's configuration, or of its leader.
@@ -57,6 +59,27 @@ func (a agenda) next() (s step, held string) {
 			return step{add, node, "it is a server that joins"}, held
 		case has == nonvoter && a.in[node] == vote:
 			return step{promote, node, "it has caught up"}, held
+		}
+	}
+	s, late := a.bury()
+	return s, cmp.Or(held, late)
+}
+
+// keepVoters is how many servers vote at least, dead ones included. Of three with one dead the mesh can't lose another;
+// of the two that would be left it can't either, and if the dead one comes back it helps at once, as it has its vote.
+const keepVoters = 3
+
+// bury takes the vote of a server that is dead: of one at a time, and only while a majority of the others answers.
+func (a agenda) bury() (s step, held string) {
+	for _, node := range slices.Sorted(maps.Keys(a.dead)) {
+		switch a.suffrage(node) {
+		case nonvoter:
+			return step{remove, node, a.dead[node]}, ""
+		case voter:
+			if len(a.voters) > keepVoters && a.canSpare(node) {
+				return step{remove, node, a.dead[node]}, ""
+			}
+			held = fmt.Sprintf("server %s is to be started again, or replaced: %s", node, a.dead[node])
 		}
 	}
 	return step{}, held

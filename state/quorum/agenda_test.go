@@ -22,7 +22,7 @@ func TestRoster(t *testing.T) {
 	}
 	r.answers("lost", false)
 	has := members{[]string{"a", "b", "old", "plain", "lost", "gone"}, nil}
-	a := r.agenda("a", m.View(), has, time.Minute)
+	a := r.agenda("a", m.View(), has, terms{lately: time.Minute})
 	require.Equal(t, map[string]intent{"new": enter}, a.in, "only those that are registered as servers")
 	require.Equal(t, map[string]string{
 		"plain": "it is a plain node now",
@@ -30,14 +30,15 @@ func TestRoster(t *testing.T) {
 		"gone":  "it was removed from the mesh",
 	}, a.out, "not a server of an older version, which doesn't say that it is one, nor one that is registered as one, nor one that answers")
 
-	a = r.agenda("a", m.View(), has, 0)
+	a = r.agenda("a", m.View(), has, terms{})
 	require.Empty(t, a.in, "nobody has said so lately")
 	require.Equal(t, map[string]string{"gone": "it was removed from the mesh"}, a.out)
 	require.Empty(t, r.intents)
 }
 
 func TestAgenda(t *testing.T) {
-	abc := members{voters: []string{"a", "b", "c"}}
+	abc, abcd := members{voters: []string{"a", "b", "c"}}, members{voters: []string{"a", "b", "c", "d"}}
+	abcde, b := members{voters: []string{"a", "b", "c", "d", "e"}}, map[string]string{"b": "x"}
 	for name, c := range map[string]struct {
 		a    agenda
 		want step
@@ -61,6 +62,13 @@ func TestAgenda(t *testing.T) {
 		"the leader":               {agenda{members: abc, out: map[string]string{"a": "x"}}, step{yield, "a", "x"}, false},
 		"the leader last":          {agenda{members: abc, out: map[string]string{"a": "x", "b": "x"}}, step{remove, "b", "x"}, false},
 		"the last":                 {agenda{members: members{voters: []string{"a"}}, out: map[string]string{"a": "x"}}, step{}, true},
+		"a dead one of four":       {agenda{members: abcd, dead: b, down: map[string]bool{"b": true}}, step{remove, "b", "x"}, false},
+		"not of three":             {agenda{members: abc, dead: b, down: map[string]bool{"b": true}}, step{}, true},
+		"one after the other":      {agenda{members: abcde, dead: map[string]string{"b": "x", "c": "y"}, down: map[string]bool{"b": true, "c": true}}, step{remove, "b", "x"}, false},
+		"nor with too few":         {agenda{members: abcd, dead: b, down: map[string]bool{"b": true, "c": true, "d": true}}, step{}, true},
+		"first the other in":       {agenda{members: members{abc.voters, []string{"d"}}, dead: b, down: map[string]bool{"b": true}, in: map[string]intent{"d": vote}}, step{promote, "d", ""}, false},
+		"dead before it voted":     {agenda{members: members{abc.voters, []string{"d"}}, dead: map[string]string{"d": "x"}, down: map[string]bool{"d": true}}, step{remove, "d", "x"}, false},
+		"dead and gone":            {agenda{members: abc, dead: map[string]string{"x": "x"}}, step{}, false},
 		"one of two":               {agenda{members: members{voters: []string{"a", "b"}}, out: map[string]string{"b": "x"}}, step{remove, "b", "x"}, false},
 	} {
 		c.a.self = "a"

@@ -44,6 +44,7 @@ type mesh struct {
 	dirs   map[string]string
 	roles  map[string]bool // is it a server?
 	nodes  map[string]*Quorum
+	dead   time.Duration // Config.DeadAfter
 }
 
 // servers are those of most tests. Other nodes are plain, unless a test says otherwise.
@@ -75,7 +76,7 @@ func (m *mesh) config(node string) Config {
 		m.dirs[node] = m.t.TempDir()
 	}
 	cfg := Config{
-		Node: node, Dir: m.dirs[node], Server: m.roles[node], Log: testLog(node), timing: m.timing,
+		Node: node, Dir: m.dirs[node], Server: m.roles[node], Log: testLog(node), timing: m.timing, DeadAfter: m.dead,
 		Dial: m.net.dial(node), Listen: m.net.listen(node), Forward: m.net.forward(node),
 	}
 	for _, s := range m.first {

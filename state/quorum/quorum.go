@@ -10,7 +10,8 @@
 // A mesh begins with the servers that Config.Bootstrap lists, once all of them are there and none has heard of a
 // mesh. From then on the leader makes Raft's configuration follow the committed state, one change at a time: nodes
 // that are registered as servers (state.Node.Server) get in, first without a vote until they have caught up; those
-// that were removed (state.ForgetNode) or have become plain get out, unless the mesh would lose its majority.
+// that were removed (state.ForgetNode), have become plain, or have not answered for long (Config.DeadAfter) get out,
+// unless the mesh would lose its majority.
 //
 // A server that has lost its disk must not go on under its name: it would vote again where it has voted before, and
 // its word that it has an entry, which commits that entry, would be void. So a server whose directory is empty runs
@@ -28,6 +29,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Config says what Open needs. Raft's server IDs and addresses are the names of nodes.
@@ -45,6 +47,9 @@ type Config struct {
 	// Peers names nodes that can be reached just now, any of the mesh. They are asked when no server is known that
 	// answers. It may be nil.
 	Peers func() []string
+	// DeadAfter is for how long a server doesn't answer the leader before it loses its vote, if three others are left to
+	// vote and a majority of them answers. One that comes back gets in anew, by itself. 0 is never.
+	DeadAfter time.Duration
 	// Dial opens a stream to another node. Listen claims those that others open to this one, until it is closed.
 	Dial   func(ctx context.Context, node string, k Kind) (net.Conn, error)
 	Listen func(k Kind) net.Listener

@@ -35,9 +35,9 @@ func (s *seat) reconcile() {
 			leads = time.Now()
 		}
 		for s.ctx.Err() == nil {
-			a := s.roster.agenda(s.node, s.machine.view(), s.members(), s.timing.intent())
+			a := s.roster.agenda(s.node, s.machine.view(), s.members(), terms{s.timing.intent(), s.timing.settle(), s.deadAfter})
 			if time.Since(leads) < s.timing.settle() { // nobody who must go goes before it is known who answers
-				a.out = nil
+				a.out, a.dead = nil, nil
 			}
 			next, held := a.next()
 			if before := s.held.Swap(&held); held != "" && (before == nil || *before != held) {

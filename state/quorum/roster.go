@@ -1,7 +1,7 @@
 package quorum
 
 import (
-	"maps"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -40,12 +40,14 @@ type roster struct {
 	mu      sync.Mutex
 	intents map[string]intent
 	said    map[string]time.Time
-	down    map[string]bool // doesn't answer this leader
+	ready   map[string]time.Time // since when it has caught up
+	down    map[string]time.Time // since when it doesn't answer this leader
 }
 
 func newRoster() *roster {
 	return &roster{
-		news: make(chan struct{}, 1), intents: map[string]intent{}, said: map[string]time.Time{}, down: map[string]bool{},
+		news: make(chan struct{}, 1), intents: map[string]intent{}, said: map[string]time.Time{},
+		ready: map[string]time.Time{}, down: map[string]time.Time{},
 	}
 }
 
@@ -54,6 +56,11 @@ func (r *roster) hear(node string, i intent) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.intents[node], r.said[node] = i, time.Now()
+	if _, was := r.ready[node]; i != vote {
+		delete(r.ready, node)
+	} else if !was {
+		r.ready[node] = time.Now()
+	}
 	select {
 	case r.news <- struct{}{}:
 	default:
@@ -64,7 +71,11 @@ func (r *roster) hear(node string, i intent) {
 func (r *roster) answers(node string, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.down[node] = !ok
+	if _, was := r.down[node]; ok {
+		delete(r.down, node)
+	} else if !was {
+		r.down[node] = time.Now()
+	}
 }
 
 // lead begins to notice who answers.
@@ -74,11 +85,27 @@ func (r *roster) lead() {
 	clear(r.down)
 }
 
-// agenda is what the leader decides upon. lately bounds how old an intent may be.
-func (r *roster) agenda(self string, v state.View, m members, lately time.Duration) agenda {
+// terms are the times that a leader's decisions depend on.
+type terms struct {
+	lately time.Duration // an intent is forgotten when it is older
+	steady time.Duration // for as long a server keeps up before it votes: one that comes and goes would cost elections
+	dead   time.Duration // for as long a server doesn't answer before it is taken to be dead; 0 is for ever
+}
+
+// agenda is what the leader decides upon.
+func (r *roster) agenda(self string, v state.View, m members, t terms) agenda {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a := agenda{self: self, members: m, in: map[string]intent{}, out: map[string]string{}, down: maps.Clone(r.down)}
+	a := agenda{
+		self: self, members: m, in: map[string]intent{}, out: map[string]string{},
+		down: map[string]bool{}, dead: map[string]string{},
+	}
+	for node, since := range r.down {
+		a.down[node] = true
+		if t.dead > 0 && time.Since(since) >= t.dead {
+			a.dead[node] = fmt.Sprintf("it has not answered for %v", t.dead)
+		}
+	}
 	for _, node := range slices.Concat(m.voters, m.joining) {
 		if e, ok := v.Enrolment(node); ok && e.Removed {
 			a.out[node] = "it was removed from the mesh"
@@ -87,14 +114,17 @@ func (r *roster) agenda(self string, v state.View, m members, lately time.Durati
 	for node, i := range r.intents {
 		n, _ := v.Node(node)
 		switch {
-		case time.Since(r.said[node]) > lately:
+		case time.Since(r.said[node]) > t.lately:
 			delete(r.intents, node)
-		case i == restart && r.down[node]: // it runs no Raft; a word of long ago, that comes late, does no harm
+			delete(r.ready, node)
+		case i == restart && a.down[node]: // it runs no Raft; a word of long ago, that comes late, does no harm
 			a.out[node] = "it has lost its log"
 		case i == leave && !n.Server:
 			a.out[node] = "it is a plain node now"
 		case (i == enter || i == vote) && n.Server:
-			a.in[node] = i
+			if a.in[node] = i; i == vote && r.said[node].Sub(r.ready[node]) < t.steady {
+				a.in[node] = enter
+			}
 		}
 	}
 	return a

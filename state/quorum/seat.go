@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -16,6 +17,8 @@ type seat struct {
 	node   string
 	timing timing
 	log    *slog.Logger
+
+	deadAfter time.Duration // see Config
 
 	disk    *disk
 	machine *machine
@@ -34,7 +37,7 @@ type seat struct {
 // sit starts Raft on what the disk remembers. The disk is the seat's from then on, unless that fails.
 func (q *Quorum) sit(d *disk) (s *seat, err error) {
 	s = &seat{
-		node: q.cfg.Node, timing: q.cfg.timing, log: q.log,
+		node: q.cfg.Node, timing: q.cfg.timing, log: q.log, deadAfter: q.cfg.DeadAfter,
 		disk: d, machine: newMachine(q.board), streams: q.listen(Raft), follows: q.listen(Follow), roster: newRoster(),
 	}
 	s.ctx, s.cancel = context.WithCancel(q.ctx)

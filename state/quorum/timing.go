@@ -41,7 +41,7 @@ func (t timing) silence() time.Duration { return 2 * t.heartbeat }
 // stall is how long a follower may take to take what a server sends at a time.
 func (t timing) stall() time.Duration { return 5 * t.rpc }
 
-// settle is how long a leader watches who answers before it takes anybody out.
+// settle is how long a leader watches who answers before it takes anybody out, and a newcomer before it gives it a vote.
 func (t timing) settle() time.Duration { return 2 * t.rpc }
 
 // intent is for how long a leader believes that a node wants what it said, which nodes say again every heartbeat.
