@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/drover-mesh/drover/agent/api"
+	"github.com/drover-mesh/drover/agent/drill"
 	"github.com/drover-mesh/drover/agent/gossip"
 	"github.com/drover-mesh/drover/agent/migrate"
 	"github.com/drover-mesh/drover/agent/pod"
@@ -161,9 +162,15 @@ func (a *agent) journals() string { return filepath.Join(a.config.StateDir, "mov
 
 // serve runs until ctx ends. Everything that it starts has ended when it returns.
 func (a *agent) serve(ctx context.Context) error {
+	drills, err := drill.Open(a.config.Drill, a.log)
+	if err != nil {
+		return err
+	}
 	life, end := context.WithCancel(ctx)
 	defer end()
-	config := migrate.Config{Node: a.config.Node, Journals: a.journals(), Ledger: a.quorum, Log: a.log.With("part", "migrate")}
+	config := migrate.Config{
+		Node: a.config.Node, Journals: a.journals(), Ledger: a.quorum, Log: a.log.With("part", "migrate"), Reach: drills.Reach,
+	}
 	peers := meshPeers{node: a.config.Node, gossip: a.gossip, transport: a.transport, peers: a.peers}
 	images := newImages(a.config.Node, a.host.layers, peers, a.config.Registries, a.log.With("part", "images"))
 	a.pods = &pods{host: a.host, images: images, ledger: a.quorum, backOffs: backOffs{}, busy: map[string]bool{}}

@@ -55,6 +55,7 @@ func (c *Config) check(doc *document) {
 	} {
 		k.assert(path.IsAbs(p.value) && path.Clean(p.value) != "/", p.field, "%q is not valid", p.value)
 	}
+	k.assert(c.Drill == "" || path.IsAbs(c.Drill), "drill", "%q is not absolute", c.Drill)
 	k.assert(c.StateDir != c.RunDir, "runDir", "%q is the stateDir too, but must not outlive a reboot", c.RunDir)
 	k.assert(len(c.socket()) <= maxSocket, "socket", "%q has %d bytes", c.socket(), len(c.socket()))
 	k.assert(c.Registries.AuthFile == "" || path.IsAbs(c.Registries.AuthFile), "registries.authFile", "%q is not absolute", c.Registries.AuthFile)

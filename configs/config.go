@@ -43,6 +43,10 @@ type Config struct {
 
 	BulkRate Rate `yaml:"bulkRate" want:"a rate such as 800kbit, 100mbit or 2.5gbit; \"\" is unlimited"`
 	Log      Log  `yaml:"log"`
+
+	// Drill is the directory of the points at which the agent stops, see package drill. It is for labs and drills, and
+	// stands in no list of fields.
+	Drill string `yaml:"drill" want:"the absolute path of a directory that is root's" hidden:"true"`
 }
 
 // A Role is what a node has to do with the agreement of the mesh.

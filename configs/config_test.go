@@ -42,9 +42,23 @@ func TestExampleHasEveryField(t *testing.T) {
 	var c Config
 	doc := read(data, &c)
 	require.Empty(t, doc.problems)
-	for field := range wants(reflect.TypeFor[Config](), "") {
+	all := wants(reflect.TypeFor[Config](), "")
+	delete(all, "drill") // not for users
+	for field := range all {
 		assert.Contains(t, doc.places, field)
 	}
+}
+
+func TestHiddenFieldIsNotOffered(t *testing.T) {
+	c, err := Parse("agent.yaml", []byte(minimal+"drill: /run/drill\n"))
+	require.NoError(t, err)
+	assert.Equal(t, "/run/drill", c.Drill)
+	_, err = Parse("agent.yaml", []byte(minimal+"dril: /run/drill\n"))
+	require.ErrorContains(t, err, "unknown field")
+	require.NotContains(t, err.Error(), "drill,")
+	require.NotContains(t, err.Error(), "did you mean")
+	_, err = Parse("agent.yaml", []byte(minimal+"drill: drills\n"))
+	require.ErrorContains(t, err, "is not absolute")
 }
 
 func TestParentOfCgroupsFollowsTheDriver(t *testing.T) {

@@ -198,7 +198,9 @@ func found(node ast.Node) string {
 func fieldNames(t reflect.Type) []string {
 	var names []string
 	for i := range t.NumField() {
-		names = append(names, t.Field(i).Tag.Get("yaml"))
+		if f := t.Field(i); f.Tag.Get("hidden") == "" {
+			names = append(names, f.Tag.Get("yaml"))
+		}
 	}
 	return names
 }

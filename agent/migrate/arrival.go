@@ -98,6 +98,7 @@ func (a *Arrivals) Preflight(ctx context.Context, peer string, p Plan, f Facts) 
 	if err != nil {
 		return Offer{}, err
 	}
+	a.reach(ctx, AsTarget, "preflight")
 	return a.dest.Check(ctx, p, f)
 }
 
@@ -111,6 +112,7 @@ func (a *Arrivals) Prepare(ctx context.Context, peer string, p Plan) error {
 	if err != nil {
 		return err
 	}
+	a.reach(ctx, AsTarget, "reserve")
 	x.mu.Lock() // so that a move that is aborted meanwhile removes what is made here
 	defer x.mu.Unlock()
 	switch {

@@ -17,6 +17,7 @@ type Config struct {
 	Journals string // directory of its journals
 	Ledger   Ledger
 	Log      *slog.Logger
+	Reach    func(ctx context.Context, point string) // see points.go; may be nil
 }
 
 // tellEvery is how often those who watch hear of a step that goes on.
@@ -103,6 +104,7 @@ func (d *Departure) step(life, ctx context.Context, s step) error {
 	d.notes = ""
 	d.tell(Progress{Step: s.name, Node: d.where(s), Status: Started})
 	still := d.tellGoing(s, begun, sent)
+	d.reach(ctx, AsSource, s.name)
 	err := s.do(d, ctx)
 	still()
 	if err != nil && ctx.Err() != nil {
@@ -223,7 +225,13 @@ func (d *Departure) dumpAndSend(ctx context.Context) (images []File, err error) 
 			cancel(err)
 		}
 	}()
-	err = d.dump.Run(ctx, d.cutover.ShutEgress, func() error { return d.sendUpper(ctx, true) })
+	err = d.dump.Run(ctx, func() error {
+		d.reach(ctx, AsSource, seized)
+		return d.cutover.ShutEgress()
+	}, func() error {
+		d.reach(ctx, AsSource, dumped)
+		return d.sendUpper(ctx, true)
+	})
 	if err != nil {
 		cancel(err)
 	}

@@ -52,6 +52,7 @@ func (a *Arrivals) Upper(ctx context.Context, peer, id string, r io.ReadCloser) 
 		return err
 	}
 	defer done()
+	a.reach(x.over, AsTarget, "presync")
 	if err := a.dest.ApplyUpper(ctx, x.plan, r); err != nil {
 		return x.cargo.broke(fmt.Errorf("receiving the writable layer: %w", err))
 	}
@@ -66,6 +67,7 @@ func (a *Arrivals) Image(peer, id, name string, r io.ReadCloser) error {
 		return err
 	}
 	defer done()
+	a.reach(x.over, AsTarget, "final")
 	f, err := a.image(x, name, r)
 	if err != nil {
 		return x.cargo.broke(fmt.Errorf("receiving image %q: %w", name, err))

@@ -49,8 +49,10 @@ func (a *Arrivals) takeOver(x *arrival, tell func(Milestone)) error {
 	if err := x.journal.Begin("restore"); err != nil {
 		return err
 	}
+	a.reach(a.work, AsTarget, "restore")
 	agreed := make(chan verdict, 1)
 	a.jobs.Go(func() {
+		a.reach(a.work, AsTarget, "activate")
 		r, err := propose(a.work, a.Ledger, state.Activate{Migration: x.plan.ID, Node: a.Node, Epoch: x.plan.Epoch()})
 		if err == nil && r.OK {
 			tell(Milestone{Name: Activated})
@@ -85,6 +87,7 @@ func (a *Arrivals) restore(x *arrival) error {
 	if err := r.Wait(ctx); err != nil {
 		return fmt.Errorf("restoring: %w", err)
 	}
+	a.reach(a.work, AsTarget, gate)
 	return nil
 }
 
@@ -141,6 +144,7 @@ func (a *Arrivals) resume(x *arrival, tell func(Milestone)) error {
 	if err := x.journal.Begin("resume"); err != nil {
 		a.Log.Warn("noting that a pod is resumed", "move", x.plan.ID, "err", err)
 	}
+	a.reach(a.work, AsTarget, resume)
 	if err := x.restore.Resume(a.work); err != nil {
 		return a.giveBack(x, fmt.Errorf("resuming: %w", err), tell)
 	}
@@ -150,10 +154,12 @@ func (a *Arrivals) resume(x *arrival, tell func(Milestone)) error {
 
 // finish lets the held packets go to the pod, which runs, and tells the mesh. x.mu is held.
 func (a *Arrivals) finish(x *arrival, tell func(Milestone)) error {
+	a.reach(a.work, AsTarget, "release")
 	if err := a.again(x, "releasing the pod's packets", a.dest.Release); err != nil {
 		return err
 	}
 	tell(Milestone{Name: Released})
+	a.reach(a.work, AsTarget, complete)
 	r, err := propose(a.work, a.Ledger, state.Complete{Migration: x.plan.ID, Node: a.Node})
 	if err != nil {
 		return err
@@ -166,6 +172,7 @@ func (a *Arrivals) finish(x *arrival, tell func(Milestone)) error {
 
 // forget ends an arrival whose pod needs nothing of it any more. x.mu is held.
 func (a *Arrivals) forget(x *arrival) error {
+	a.reach(a.work, AsTarget, "retire")
 	if err := a.again(x, "removing the images", a.dest.Forget); err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ type world struct {
 	watchers []chan struct{}
 	hosts    map[string]*host
 	calls    []string
+	points   []string // that moves have come to
 	moves    int
 	streams  []*milestones
 	fault    func(point string, when moment) error
@@ -103,7 +104,7 @@ func (w *world) start(name string) *agent {
 }
 
 func (a *agent) config() Config {
-	return Config{Node: a.host.name, Journals: a.host.dir, Ledger: a, Log: slog.New(slog.DiscardHandler)}
+	return Config{Node: a.host.name, Journals: a.host.dir, Ledger: a, Log: slog.New(slog.DiscardHandler), Reach: a.world.reach}
 }
 
 func (a *agent) dead() bool { return a.killed.Load() }
