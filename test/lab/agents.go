@@ -26,12 +26,19 @@ const maxRestarts = 3
 // agentConfig is where an agent finds its configuration in its site.
 const agentConfig = "/etc/drover/agent.yaml"
 
+// drillDir is the directory of drills in the site's /etc/drover.
+const drillDir = "drills"
+
 // configure makes the directories of all sites and, unless they are bare, the mesh's identities and
 // the agents' configurations.
 func (l *Lab) configure() error {
 	var names []string
 	for _, s := range l.plan.Sites {
-		for _, sub := range []string{"etc", "lib"} {
+		subs := []string{"etc", "lib"}
+		if l.plan.Drills {
+			subs = append(subs, "etc/"+drillDir)
+		}
+		for _, sub := range subs {
 			if err := os.MkdirAll(l.sitePath(s.Name, sub), 0o755); err != nil {
 				return fmt.Errorf("making the directories of site %s: %w", s.Name, err)
 			}
@@ -73,7 +80,11 @@ func (l *Lab) agentYAML(index int) string {
 			join = append(join, fmt.Sprintf("%q", fmt.Sprintf("%s:%d", s.Address, gossipPort)))
 		}
 	}
-	return fmt.Sprintf(`node: %s
+	drill := ""
+	if l.plan.Drills {
+		drill = "drill: /etc/drover/" + drillDir + "\n"
+	}
+	return drill + fmt.Sprintf(`node: %s
 site: %[1]s
 address: %s:%d
 gossip: %[2]s:%[4]d

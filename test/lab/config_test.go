@@ -10,7 +10,7 @@ import (
 
 func TestAgentsConfigurationsAreValid(t *testing.T) {
 	for sites, voters := range map[int]int{1: 1, 2: 2, 3: 3, 16: 3} {
-		o := Options{Sites: sites}
+		o := Options{Sites: sites, Drills: sites == 3}
 		require.NoError(t, o.complete())
 		l := &Lab{plan: o.plan()}
 		require.Len(t, l.Sites(), sites)
@@ -23,6 +23,7 @@ func TestAgentsConfigurationsAreValid(t *testing.T) {
 			require.Len(t, c.Servers, voters)
 			require.Len(t, c.Join, sites-1)
 			require.Equal(t, "/pods", c.CgroupParent, "of the site's own root")
+			require.Equal(t, o.Drills, c.Drill != "")
 		}
 	}
 }

@@ -41,7 +41,10 @@ func mountDisk(path string, size int64, target string) error {
 	if err := unix.Mount(device.Name(), target, "ext4", 0, ""); err != nil {
 		return fmt.Errorf("mounting %s on %s: %w", device.Name(), target, err)
 	}
-	return os.Remove(filepath.Join(target, "lost+found"))
+	if err := os.Remove(filepath.Join(target, "lost+found")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // errNoLoop says that this machine has no loop devices, or no ext4 to put on one.
@@ -58,11 +61,16 @@ func makeDisk(path string, size int64) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoLoop, err)
 	}
-	image, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	_, err = os.Stat(path)
+	made := err == nil // before the site's last boot: what is on it has to outlive that
+	image, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer image.Close()
+	if made {
+		return attachFree(control, image)
+	}
 	if err := image.Truncate(size); err != nil {
 		return nil, err
 	}
@@ -70,6 +78,11 @@ func makeDisk(path string, size int64) (*os.File, error) {
 	if out, err := exec.Command(mkfs, "-q", "-F", "-m", "0", "-O", "^has_journal", path).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("mkfs.ext4: %w: %s", err, strings.TrimSpace(string(out)))
 	}
+	return attachFree(control, image)
+}
+
+// attachFree makes any free loop device of the image.
+func attachFree(control, image *os.File) (*os.File, error) {
 	const attempts = 32 // others may take the same free device
 	for range attempts {
 		device, err := attach(control, image)

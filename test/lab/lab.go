@@ -69,6 +69,7 @@ type plan struct {
 	Seed         uint64         `json:"seed"`
 	PodCIDR      netip.Prefix   `json:"pod_cidr"`
 	Bare         bool           `json:"bare"`
+	Drills       bool           `json:"drills,omitempty"`
 	Sites        []Site         `json:"sites"`
 }
 
@@ -158,6 +159,9 @@ func (l *Lab) Site(name string) (Site, error) {
 func (l *Lab) sitePath(site string, elem ...string) string {
 	return filepath.Join(append([]string{l.dir, "sites", site}, elem...)...)
 }
+
+// DrillDir is where points are armed at which a site's agent stops (package drill), if the lab was made for that.
+func (l *Lab) DrillDir(site string) string { return l.sitePath(site, "etc", drillDir) }
 
 // AgentLog is the path of the log of a site's agent.
 func (l *Lab) AgentLog(site string) string { return l.sitePath(site, "agent.log") }

@@ -23,6 +23,7 @@ type Options struct {
 	Executable   string          // drover, or what runs the lab's hidden commands; default this program
 	AgentCommand []string        // default Executable agent --config /etc/drover/agent.yaml
 	Hosts        map[string]Host // what differs, by site
+	Drills       bool            // agents stop at the points of drills, see DrillDir
 	Bare         bool            // no site has an identity or a configuration, and no agent is started
 	// Ready returns nil once a site's agent serves. Default: it answers on its socket, knows a
 	// leader and sees all sites; with another AgentCommand: it runs.
@@ -105,7 +106,7 @@ func agentCommand(executable string) []string {
 func (o *Options) plan() plan {
 	p := plan{
 		Name: o.Name, Created: time.Now().UTC(), Executable: o.Executable, AgentCommand: o.AgentCommand,
-		Conditions: o.Conditions, Seed: o.Seed, PodCIDR: o.PodCIDR, Bare: o.Bare,
+		Conditions: o.Conditions, Seed: o.Seed, PodCIDR: o.PodCIDR, Bare: o.Bare, Drills: o.Drills,
 	}
 	for i := range o.Sites {
 		p.Sites = append(p.Sites, newSite(siteNames[i], byte(i+1), true))

@@ -61,7 +61,14 @@ func RunRouter(ctx context.Context, dir string, log *slog.Logger) error {
 	if err := os.Rename(socket+".new", socket); err != nil {
 		return errors.Join(err, listener.Close(), router.Close())
 	}
-	server := &http.Server{Handler: router.Handler(), ReadHeaderTimeout: 5 * time.Second}
+	mux := http.NewServeMux()
+	mux.Handle("/", router.Handler())
+	mux.HandleFunc("PUT /plug", func(w http.ResponseWriter, r *http.Request) {
+		if err := l.plug(router, r.URL.Query().Get("site"), r.URL.Query().Get("on") == "true"); err != nil {
+			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		}
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	select {
@@ -71,6 +78,22 @@ func RunRouter(ctx context.Context, dir string, log *slog.Logger) error {
 	case err = <-done:
 	}
 	return errors.Join(err, router.Close())
+}
+
+// plug connects a site that has started anew, or takes it off the network.
+func (l *Lab) plug(router *wan.Router, name string, on bool) error {
+	if !on {
+		return router.Plug(name, -1)
+	}
+	s, err := l.Site(name)
+	if err != nil {
+		return err
+	}
+	site, err := l.connect(s, false) // its prefixes stay as they are
+	if err != nil {
+		return err
+	}
+	return router.Plug(name, site.Device)
 }
 
 // connect makes the site's device. The outside host sends what is for pods to its gateway, the first

@@ -19,7 +19,7 @@ type Site struct {
 	Name     string
 	Prefixes []netip.Prefix
 	// Device is a non-blocking file descriptor that carries one IP packet a read and write, as
-	// OpenDevice returns it. The router owns it.
+	// OpenDevice returns it. The router owns it. Negative while the site is not plugged in.
 	Device int
 }
 
@@ -43,7 +43,7 @@ type Router struct {
 	thread  sync.WaitGroup
 	once    sync.Once
 
-	mu      sync.Mutex // of all below
+	mu      sync.Mutex // of all below, and of the sites' devices
 	lanes   [][]*lane  // by receiver, then sender
 	free    []*packet
 	closing bool
@@ -143,6 +143,35 @@ func (r *Router) Change(from, to string, change Change) error {
 	return nil
 }
 
+// Plug gives a site another device, as when its host has started anew, and closes the one it had; what is on its way
+// to it is lost. With a negative one the site is off: what is sent to it is lost. The router owns the device.
+func (r *Router) Plug(site string, device int) error {
+	at, ok := r.index[site]
+	if !ok {
+		return fmt.Errorf("no site %q on the WAN: want one of %v", site, r.names())
+	}
+	r.mu.Lock()
+	old := r.sites[at].Device
+	r.sites[at].Device = device
+	for _, lane := range r.lanes[at] {
+		r.free = lane.drop(r.free)
+	}
+	r.mu.Unlock()
+	var err error
+	if old >= 0 {
+		err = unix.Close(old)
+	}
+	return errors.Join(err, r.wake()) // its poll holds on to what it waits for
+}
+
+// wake interrupts the thread's sleep.
+func (r *Router) wake() error {
+	if _, err := unix.Write(r.event, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
+		return fmt.Errorf("waking the router: %w", err)
+	}
+	return nil
+}
+
 func (r *Router) names() []string {
 	names := make([]string, len(r.sites))
 	for i, s := range r.sites {
@@ -180,13 +209,13 @@ func (r *Router) Close() error {
 		r.mu.Lock()
 		r.closing = true
 		r.mu.Unlock()
-		if _, err = unix.Write(r.event, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
-			err = fmt.Errorf("waking the router: %w", err)
-		}
+		err = r.wake()
 		r.thread.Wait()
 		err = errors.Join(err, unix.Close(r.event))
 		for _, s := range r.sites {
-			err = errors.Join(err, unix.Close(s.Device))
+			if s.Device >= 0 {
+				err = errors.Join(err, unix.Close(s.Device))
+			}
 		}
 	})
 	return err
@@ -234,14 +263,24 @@ func (r *Router) run() {
 func (r *Router) round(ready []unix.PollFd) (worked bool, next time.Duration, closing bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if ready[0].Revents != 0 {
+		ready[0].Revents = 0
+		var count [8]byte
+		unix.Read(r.event, count[:]) //nolint:errcheck // it tells only that there was something
+	}
 	for i := range r.sites {
-		if fd := &ready[i+1]; fd.Revents != 0 {
-			fd.Revents = 0
-			worked = true
-			if err := r.read(i); err != nil {
-				r.log.Error("a site is cut off: reading its device failed", "site", r.sites[i].Name, "error", err)
-				fd.Fd = -1 // poll ignores it
-			}
+		fd := &ready[i+1]
+		if device := int32(r.sites[i].Device); fd.Fd != device && fd.Fd != ^device { // it was plugged in anew
+			fd.Fd = device
+		}
+		if fd.Revents == 0 || fd.Fd < 0 {
+			continue
+		}
+		fd.Revents = 0
+		worked = true
+		if err := r.read(i); err != nil {
+			r.log.Error("a site is cut off: reading its device failed", "site", r.sites[i].Name, "error", err)
+			fd.Fd = ^fd.Fd // poll ignores negative ones
 		}
 	}
 	now := r.now()

@@ -3,6 +3,7 @@ package wan
 import (
 	"context"
 	"encoding/binary"
+	"io"
 	"log/slog"
 	"math/bits"
 	"net"
@@ -182,6 +183,29 @@ func TestRouterOutlivesADeviceThatFails(t *testing.T) {
 	for i := range 10 {
 		send(t, devices["a"], packetTo("10.77.2.1", 100, i))
 		require.EqualValues(t, i, receive(t, devices["b"])[5])
+	}
+}
+
+// A site that is off loses what is sent to it, and says nothing; plugged in again it is the one that it was.
+func TestRouterPlugsASiteOutAndIn(t *testing.T) {
+	r, devices := newTestRouter(t, Conditions{})
+	require.ErrorContains(t, r.Plug("x", -1), "no site")
+	old := devices["c"]
+	for i := range 20 {
+		require.NoError(t, r.Plug("c", -1))
+		_, err := old.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF, "its device is closed at once, though nobody sends anything")
+		send(t, devices["a"], packetTo("10.77.3.1", 100, i)) // to nobody
+		send(t, devices["a"], packetTo("10.77.2.1", 100, i))
+		require.EqualValues(t, i, receive(t, devices["b"])[5])
+
+		device, site := newDevice(t)
+		require.NoError(t, r.Plug("c", device))
+		send(t, devices["a"], packetTo("10.77.3.1", 100, i))
+		require.EqualValues(t, i, receive(t, site)[5])
+		send(t, site, packetTo("10.77.1.1", 100, i))
+		require.EqualValues(t, i, receive(t, devices["a"])[5])
+		old = site
 	}
 }
 
