@@ -16,7 +16,7 @@ const maxLines = 600
 
 // topLevel is what may lie in the root of the repository, besides files whose name begins with a dot.
 var topLevel = []string{
-	"agent", "cmd", "configs", "docs", "state", "test", "transport", "volumes",
+	"agent", "cmd", "configs", "docs", "durable", "state", "test", "transport", "volumes",
 	"CHANGELOG.md", "LICENSE", "Makefile", "README.md", "go.mod", "go.sum",
 }
 
