@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -23,6 +22,7 @@ import (
 	"github.com/drover-mesh/drover/agent/pod"
 	"github.com/drover-mesh/drover/agent/route"
 	"github.com/drover-mesh/drover/configs"
+	"github.com/drover-mesh/drover/durable"
 	"github.com/drover-mesh/drover/state/quorum"
 	"github.com/drover-mesh/drover/transport"
 	"github.com/drover-mesh/drover/volumes"
@@ -78,10 +78,13 @@ func (a *agent) open(ctx context.Context) error {
 	if identity.Node != c.Node {
 		return fmt.Errorf("the identity in %s is that of node %s", c.Identity, identity.Node)
 	}
-	for _, dir := range []string{c.StateDir, c.RunDir, a.journals(), filepath.Join(c.StateDir, emptyDirs), filepath.Join(c.StateDir, namedVolumes), filepath.Join(c.RunDir, "moves")} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+	for _, dir := range []string{c.StateDir, c.RunDir, filepath.Join(c.StateDir, emptyDirs), filepath.Join(c.StateDir, namedVolumes), filepath.Join(c.RunDir, "moves")} {
+		if err := durable.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
+	}
+	if err := migrate.MakeJournals(a.journals()); err != nil {
+		return err
 	}
 	if err := a.openHost(ctx); err != nil {
 		return err

@@ -1,15 +1,17 @@
 package migrate
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
 	"time"
+
+	"github.com/drover-mesh/drover/durable"
 )
 
 // Role is which end of a move a node is.
@@ -21,105 +23,169 @@ const (
 	AsTarget Role = "target"
 )
 
-// Entry is a line of a journal: the step that is about to run.
+// Entry is a step that was about to run.
 type Entry struct {
 	Step string    `json:"step"`
 	At   time.Time `json:"at"` // for people only: no decision looks at it
 }
 
-// header is a journal's first line.
-type header struct {
-	Role Role `json:"role"`
-	Plan Plan `json:"plan"`
-}
-
-// Journal is one node's record of one move: a line is written before its step runs. An agent that finds one
+// Journal is one node's record of one move: a step is in it, and on the disk, before it runs. An agent that finds one
 // when it starts settles the move with the mesh and then goes on or undoes; it is removed when nothing of the
-// move is left to do.
+// move is left to do. Its methods may be called at once.
+//
+// Its file is made whole, with room for the steps to come. So a step overwrites what is there: that changes nothing but
+// data, which is the least that a disk can be asked to sync, and it succeeds on a full one.
 type Journal struct {
+	Role Role
+	Plan Plan
+
+	mu      sync.Mutex
 	file    *os.File
-	whole   int64 // bytes of whole lines
-	Role    Role
-	Plan    Plan
-	Entries []Entry
+	sum     uint32  // of the header
+	at      int64   // where in the file the next record goes
+	entries []Entry // what was recorded, the first first
 }
 
-// createJournal begins the journal of a move in dir, which must exist.
+// MakeJournals makes the directory of a node's journals, and clears it of what a crash left half made. No move of the
+// node may have begun yet.
+func MakeJournals(dir string) error {
+	if err := durable.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making the directory of journals: %w", err)
+	}
+	drafts, err := filepath.Glob(filepath.Join(dir, "*"+durable.Draft))
+	if err != nil {
+		return err
+	}
+	for _, draft := range drafts {
+		if err := os.Remove(draft); err != nil {
+			return fmt.Errorf("clearing the directory of journals: %w", err)
+		}
+	}
+	return nil
+}
+
+// createJournal begins the journal of a move in dir, which must exist. It is on the disk when createJournal returns.
 func createJournal(dir string, role Role, p Plan) (*Journal, error) {
 	name := filepath.Join(dir, p.ID+"."+string(role))
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	j := &Journal{Role: role, Plan: p}
+	_, err := os.Lstat(name)
+	if err == nil {
+		err = fs.ErrExist
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = j.create(name)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("beginning the journal of move %s: %w", p.ID, err)
-	}
-	j := &Journal{file: f, Role: role, Plan: p}
-	if err := j.write(header{role, p}); err != nil {
-		_ = j.Remove()
-		return nil, err
-	}
-	if err := j.sync(dir); err != nil {
-		_ = j.Remove()
-		return nil, err
 	}
 	return j, nil
 }
 
-// Begin records that step is about to run. It survives a kill of the agent at once; it is not forced to the
-// disk, because what a power cut takes, the frozen pod and its images in memory, needs no journal afterwards.
-func (j *Journal) Begin(step string) error {
-	e := Entry{Step: step, At: time.Now()}
-	if err := j.write(e); err != nil {
+// create writes the journal, with what was recorded of it, in the place of what has that name.
+func (j *Journal) create(name string) error {
+	content, err := j.encode()
+	if err != nil {
 		return err
 	}
-	j.Entries = append(j.Entries, e)
+	draft := name + durable.Draft
+	if err := os.Remove(draft); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	err = durable.Create(draft, content, 0o600)
+	if err == nil {
+		err = durable.Rename(draft, name)
+	}
+	if err == nil {
+		j.file, err = os.OpenFile(name, os.O_RDWR, 0)
+	}
+	if err != nil {
+		return errors.Join(err, removeIfThere(draft), removeIfThere(name))
+	}
 	return nil
+}
+
+func removeIfThere(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Begin records that a step is about to run, and returns when that is on the disk. A step that was recorded before costs
+// nothing. After an error the step must not run, and may be begun again.
+func (j *Journal) Begin(step string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.begun(step) {
+		return nil
+	}
+	steps, at := append([]string{step}, together(j.Role, step)...), time.Now()
+	block, err := j.record(len(j.entries), steps, at)
+	if err == nil {
+		_, err = j.file.WriteAt(block, j.at)
+	}
+	if err == nil {
+		err = syncData(j.file)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the journal of move %s: %w", j.Plan.ID, err)
+	}
+	j.at += blockSize
+	for _, s := range steps {
+		j.entries = append(j.entries, Entry{s, at})
+	}
+	return nil
+}
+
+// together are the steps that are recorded with one, so that the pod doesn't stand still for the disk: what a source does
+// about a move is the same from the freeze to its end, whichever step it died in.
+func together(role Role, step string) []string {
+	if role == AsSource && step == "freeze" {
+		return []string{"final", "restore", "activate", "release"}
+	}
+	return nil
+}
+
+// syncData returns when what was written is on the disk.
+func syncData(f *os.File) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		for {
+			if failed = syscall.Fdatasync(int(fd)); !errors.Is(failed, syscall.EINTR) {
+				return
+			}
+		}
+	})
+	return errors.Join(err, os.NewSyscallError("fdatasync", failed))
 }
 
 // Begun says whether step was recorded.
 func (j *Journal) Begun(step string) bool {
-	for _, e := range j.Entries {
-		if e.Step == step {
-			return true
-		}
-	}
-	return false
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.begun(step)
 }
 
-// Remove ends the journal.
+func (j *Journal) begun(step string) bool {
+	return slices.ContainsFunc(j.entries, func(e Entry) bool { return e.Step == step })
+}
+
+// Entries are the steps that were recorded, the first first. The slice is the caller's.
+func (j *Journal) Entries() []Entry {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.entries)
+}
+
+// Remove ends the journal. It may be back after a loss of power, and is then found to be that of a move that is over.
 func (j *Journal) Remove() error {
-	err := os.Remove(j.file.Name())
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
+	err := removeIfThere(j.file.Name())
 	_ = j.file.Close() // nothing of it is needed any more
 	return err
-}
-
-func (j *Journal) write(v any) error {
-	line, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encoding the journal of move %s: %w", j.Plan.ID, err)
-	}
-	n, err := j.file.Write(append(line, '\n'))
-	if err != nil { // as on a full disk; what comes next must not be the end of half a line
-		return errors.Join(fmt.Errorf("writing the journal of move %s: %w", j.Plan.ID, err), j.file.Truncate(j.whole))
-	}
-	j.whole += int64(n)
-	return nil
-}
-
-func (j *Journal) sync(dir string) error {
-	if err := j.file.Sync(); err != nil {
-		return fmt.Errorf("syncing the journal of move %s: %w", j.Plan.ID, err)
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("opening the journals: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("syncing the journals: %w", err)
-	}
-	return nil
 }
 
 // openJournals reads the journals that an earlier agent left in dir for one end of moves. The error names those that
@@ -140,7 +206,7 @@ func openJournals(dir string, role Role) ([]*Journal, error) {
 		}
 		j, err := openJournal(filepath.Join(dir, f.Name()))
 		if err != nil {
-			errs = append(errs, fmt.Errorf("reading journal %s: %w", f.Name(), err))
+			errs = append(errs, fmt.Errorf("reading journal %s: %w", filepath.Join(dir, f.Name()), err))
 		} else if j != nil {
 			all = append(all, j)
 		}
@@ -148,55 +214,26 @@ func openJournals(dir string, role Role) ([]*Journal, error) {
 	return all, errors.Join(errs...)
 }
 
-// openJournal reads a journal. One whose first line is not whole belongs to a move that had not begun: it is
-// removed, and nil returned. A last line that is not whole is a step that had not begun, and cut off.
+// openJournal reads a journal; nil if it is that of a move that had not begun, and removed.
 func openJournal(name string) (*Journal, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_APPEND, 0)
+	content, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{file: f}
-	if err := j.read(); err != nil {
-		_ = f.Close()
+	j := &Journal{}
+	if isLines(content) {
+		whole, err := j.decodeLines(content)
+		if err != nil {
+			return nil, err
+		}
+		if !whole {
+			return nil, os.Remove(name)
+		}
+		return j, j.create(name)
+	}
+	if err := j.decode(content); err != nil {
 		return nil, err
 	}
-	if j.whole == 0 {
-		return nil, j.Remove()
-	}
-	return j, nil
-}
-
-// read reads what stands in the file.
-func (j *Journal) read() error {
-	lines := bufio.NewReader(j.file)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return j.file.Truncate(j.whole)
-		}
-		if err != nil {
-			return err
-		}
-		if err := j.add(line); err != nil {
-			return err
-		}
-		j.whole += int64(len(line))
-	}
-}
-
-func (j *Journal) add(line []byte) error {
-	if j.whole > 0 {
-		var e Entry
-		if err := json.Unmarshal(line, &e); err != nil {
-			return err
-		}
-		j.Entries = append(j.Entries, e)
-		return nil
-	}
-	var h header
-	if err := json.Unmarshal(line, &h); err != nil {
-		return err
-	}
-	j.Role, j.Plan = h.Role, h.Plan
-	return nil
+	j.file, err = os.OpenFile(name, os.O_RDWR, 0)
+	return j, err
 }

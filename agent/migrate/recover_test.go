@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -251,53 +250,5 @@ func TestTooManyImages(t *testing.T) {
 		require.ErrorContains(t, send(), "at most")
 		require.Error(t, send())
 		require.NotContains(t, w.calls, "fra create image")
-	})
-}
-
-func TestJournalsStandDamage(t *testing.T) {
-	p := Plan{ID: "m1", Pod: state.Pod{UID: "u1", Manifest: bytes.Repeat([]byte("1"), 1<<20)}}
-	write := func(t *testing.T, tail string) string {
-		dir := t.TempDir()
-		j, err := createJournal(dir, AsTarget, p)
-		require.NoError(t, err)
-		require.NoError(t, j.Begin("restore"))
-		_, err = j.file.WriteString(tail)
-		require.NoError(t, err)
-		require.NoError(t, j.file.Close())
-		return dir
-	}
-	t.Run("half a line", func(t *testing.T) {
-		dir := write(t, `{"step":"res`)
-		all, err := openJournals(dir, AsTarget)
-		require.NoError(t, err)
-		require.Len(t, all, 1)
-		require.NoError(t, all[0].Begin("return"))
-		require.NoError(t, all[0].file.Close())
-		all, err = openJournals(dir, AsTarget)
-		require.NoError(t, err)
-		require.Len(t, all, 1)
-		require.True(t, all[0].Begun("restore"))
-		require.True(t, all[0].Begun("return"), "what was written behind half a line is lost")
-		require.NoError(t, all[0].Remove())
-		require.NoError(t, all[0].Remove(), "twice")
-	})
-	t.Run("garbage", func(t *testing.T) {
-		dir := write(t, "garbage\n")
-		other, err := createJournal(dir, AsTarget, Plan{ID: "m2"})
-		require.NoError(t, err)
-		require.NoError(t, other.file.Close())
-		all, err := openJournals(dir, AsTarget)
-		require.ErrorContains(t, err, "m1.target")
-		require.Len(t, all, 1, "the others are not held up")
-		require.Equal(t, "m2", all[0].Plan.ID)
-		require.FileExists(t, filepath.Join(dir, "m1.target"))
-	})
-	t.Run("half a header", func(t *testing.T) {
-		dir := t.TempDir()
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "m1.target"), []byte(`{"role":"tar`), 0o600))
-		all, err := openJournals(dir, AsTarget)
-		require.NoError(t, err)
-		require.Empty(t, all)
-		require.NoFileExists(t, filepath.Join(dir, "m1.target"))
 	})
 }

@@ -79,7 +79,7 @@ var errFault = errors.New("injected fault")
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, machine: state.New(), hosts: map[string]*host{}, fault: func(string, moment) error { return nil }}
 	for i, name := range []string{"ams", "fra"} {
-		w.hosts[name] = &host{name: name, dir: t.TempDir()}
+		w.hosts[name] = &host{name: name, dir: memory(t)}
 		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 77, byte(i + 1), 1}), 7400)
 		require.True(t, w.machine.Apply(state.RegisterNode{Node: state.Node{Name: name, Site: name, Addr: addr, Gossip: addr}}).OK)
 	}
