@@ -95,6 +95,14 @@ func (e envelope) command() (Command, error) {
 		return strict[Return](e.Body)
 	case KindComplete:
 		return strict[Complete](e.Body)
+	case KindReign:
+		return strict[Reign](e.Body)
+	case KindFailover:
+		return strict[Failover](e.Body)
+	case KindAbortAndFailover:
+		return strict[AbortAndFailover](e.Body)
+	case KindStartOver:
+		return strict[StartOver](e.Body)
 	default:
 		return nil, fmt.Errorf("unknown kind %.40q", string(e.Kind))
 	}

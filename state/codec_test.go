@@ -25,7 +25,7 @@ func everyCommand() []Command {
 		LabelNode{"ams", map[string]string{"disk": "ssd"}, []string{"rack"}, true},
 		CordonNode{"ams", true},
 		SetMesh{netip.MustParsePrefix("10.88.0.0/16"), "mesh-1"},
-		CreatePod{"redis", "u-1", json.RawMessage(`{"kind":"Pod","a":"<&>"}`), testContainers, Needs{CPU: 500, Selector: map[string]string{"disk": "ssd"}}, "ams", time.Unix(1, 5).UTC()},
+		CreatePod{"redis", "u-1", json.RawMessage(`{"kind":"Pod","a":"<&>"}`), testContainers, Needs{CPU: 500, Selector: map[string]string{"disk": "ssd"}}, "ams", time.Unix(1, 5).UTC(), FailoverRestart},
 		MarkDeleting{"redis", "u-1"},
 		StopPod{"redis", "u-1", true},
 		DeletePod{"redis", "u-1"},
@@ -35,6 +35,10 @@ func everyCommand() []Command {
 		Abort{"m-1", "why", "u-1", 2},
 		Return{"m-1", "fra", "why"},
 		Complete{"m-1", "fra"},
+		Reign{"ams", 3, 6 * time.Second, true},
+		Failover{"u-1", 1, "ams", "fra", 3, time.Unix(1, 5).UTC(), "why"},
+		AbortAndFailover{"m-1", "u-1", 2, "fra", "ams", true, 3, time.Unix(1, 5).UTC(), "why"},
+		StartOver{"u-1", "ams", 1, time.Unix(1, 5).UTC(), "why"},
 	}
 }
 
@@ -107,7 +111,8 @@ func FuzzDecode(f *testing.F) {
 		m.Apply(SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16")})
 		m.Apply(RegisterNode{Node{Name: "ams", Site: "a"}})
 		m.Apply(RegisterNode{Node{Name: "fra", Site: "f"}})
-		m.Apply(CreatePod{Name: "p", UID: "u", Node: "ams", Containers: testContainers, Manifest: json.RawMessage(`{}`)})
+		m.Apply(CreatePod{Name: "p", UID: "u", Node: "ams", Containers: testContainers, Manifest: json.RawMessage(`{}`), Failover: FailoverRestart})
+		m.Apply(Reign{Server: "ams", Term: 3})
 		m.Apply(Reserve{"m-1", "p", "ams", "fra"})
 		w := newWatcher()
 		if err := w.check(m.View()); err != nil {

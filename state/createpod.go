@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -42,7 +43,7 @@ func (c CreatePod) apply(m *Machine) Result {
 	}
 	pod := Pod{
 		Name: c.Name, UID: c.UID, Manifest: manifest, Containers: containers, Needs: c.Needs, Addr: addr,
-		Node: c.Node, Epoch: 1, Created: c.created(),
+		Node: c.Node, Epoch: 1, Failover: c.Failover, Created: c.created(),
 	}
 	m.putPod(pod)
 	m.placeVolumes(pod)
@@ -62,6 +63,12 @@ func (c CreatePod) refusal(m *Machine) string {
 	}
 	if reason := c.Needs.refusal(); reason != "" {
 		return "pod " + c.Name + ": " + reason
+	}
+	switch {
+	case c.Failover != FailoverNone && c.Failover != FailoverRestart:
+		return fmt.Sprintf("pod %s: the failover policy %.40q is not known: it may be %q", c.Name, string(c.Failover), FailoverRestart)
+	case c.Failover != FailoverNone && c.Needs.Pinned != "":
+		return fmt.Sprintf("pod %s has the failover policy %s, and can't leave its node: %s", c.Name, c.Failover, c.Needs.Pinned)
 	}
 	if _, ok := m.t.nodes[c.Node]; !ok {
 		return unknownNode(c.Node)

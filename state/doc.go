@@ -9,8 +9,9 @@
 //
 //   - a pod has exactly one owner, and an epoch of it never has two;
 //   - epochs only grow;
-//   - of Activate and Abort of one migration, the first wins and the other is refused for ever.
+//   - of Activate, Abort and AbortAndFailover of one migration, the first wins and the others are refused for ever;
+//   - a pod is taken from its node, without that node's word, only by the leader whose reign is the latest in the log.
 //
 // A node runs a pod only while the committed state names it the owner at the epoch it knows, see
-// [View.Owns].
+// [View.Owns]; a pod that others may take over only under a [Lease], too.
 package state

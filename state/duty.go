@@ -5,7 +5,8 @@ type Role string
 
 // The roles of a node.
 const (
-	// Run: the node owns the pod and nothing else is going on.
+	// Run: the node owns the pod and nothing else is going on. What it has of the pod counts only if [Pod.Continues] says so; a
+	// pod whose origin is a frozen copy that is still frozen goes on from it.
 	Run Role = "run"
 	// MoveOut: the node owns the pod and is the source of an open migration. If the pod is frozen here it
 	// stays so until the migration's end is known.

@@ -24,7 +24,7 @@ func newWatcher() *watcher {
 var next = map[MigrationPhase][]MigrationPhase{
 	"":        {Reserved, Aborted},
 	Reserved:  {Activated, Aborted},
-	Activated: {Done, Returned},
+	Activated: {Done, Returned, FailedOver},
 }
 
 func (w *watcher) check(v View) error {
@@ -44,6 +44,9 @@ func (w *watcher) check(v View) error {
 		if !alive[uid] {
 			w.removed[uid] = true
 		}
+	}
+	if err := w.checkReign(v); err != nil {
+		return err
 	}
 	if err := w.checkEnrolments(v); err != nil {
 		return err
@@ -101,8 +104,46 @@ func (w *watcher) checkPod(v View, p Pod) error {
 		return fmt.Errorf("epoch %s had two owners: %s and %s", key, owner, p.Node)
 	}
 	w.owners[key] = p.Node
+	if err := w.checkOrigin(p); err != nil {
+		return err
+	}
 	if g, ok := v.Migration(p.Migration); p.Migration != "" && (!ok || !g.Phase.Open() || g.UID != p.UID) {
 		return fmt.Errorf("pod %s is bound by %q, which isn't an open migration of it", p.Name, p.Migration)
+	}
+	return nil
+}
+
+// checkOrigin: a life begins with an epoch of its own, later than the one before; who has no policy has one life.
+func (w *watcher) checkOrigin(p Pod) error {
+	before, _ := w.before.Pod(p.Name)
+	switch o := p.Origin; {
+	case o == nil:
+		if before.UID == p.UID && before.Origin != nil {
+			return fmt.Errorf("pod %s has forgotten how its life began", p.Name)
+		}
+	case !p.NeedsLease():
+		return fmt.Errorf("pod %s has no policy, and began anew: %+v", p.Name, *o)
+	case o.Epoch > p.Epoch || o.Lost == "" || (o.Kind == OriginFrozen) != (o.Move != ""):
+		return fmt.Errorf("pod %s is in epoch %d, and began with %+v", p.Name, p.Epoch, *o)
+	case before.UID != p.UID || before.Origin != nil && *before.Origin == *o:
+	case o.Epoch != p.Epoch || p.Epoch <= before.Epoch:
+		return fmt.Errorf("pod %s began anew in epoch %d with %+v, after epoch %d", p.Name, p.Epoch, *o, before.Epoch)
+	case o.Kind == OriginFrozen && (!p.Continues(o.Epoch-2) || p.Continues(o.Epoch-1)):
+		return fmt.Errorf("pod %s doesn't go on from its frozen copy: %+v", p.Name, *o)
+	case o.Kind == OriginImage && p.Continues(o.Epoch-1):
+		return fmt.Errorf("pod %s goes on with what is lost: %+v", p.Name, *o)
+	}
+	return nil
+}
+
+// checkReign: terms only grow, each is one server's, and no lease is forgotten.
+func (w *watcher) checkReign(v View) error {
+	was, now := w.before.Reign(), v.Reign()
+	switch {
+	case now.Term < was.Term, now.Term == was.Term && (now.Server != was.Server || now.Lease != was.Lease):
+		return fmt.Errorf("the reign went from %+v to %+v", was, now)
+	case v.LongestLease() < now.Lease, v.LongestLease() < w.before.LongestLease() && !now.Settled:
+		return fmt.Errorf("the longest lease went from %s to %s in %+v", w.before.LongestLease(), v.LongestLease(), now)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"time"
 )
 
 // A Machine decides placement. It is deterministic, and not safe for concurrent use; the views that it
@@ -19,17 +20,19 @@ type Machine struct {
 // tables is the whole state. The maps and the records in them are never modified once a view shares them;
 // the slices are only appended to and cut at the front, so views share those as they are.
 type tables struct {
-	index      uint64
-	podCIDR    netip.Prefix
-	meshID     string
-	nodes      map[string]Node
-	pods       map[string]Pod
-	migrations map[string]Migration
-	volumes    map[string]Volume
-	tokens     map[string]Token
-	enrolments map[string]Enrolment
-	finished   []string  // IDs of finished migrations, oldest first
-	outcomes   []outcome // of the latest proposals, oldest first
+	index        uint64
+	podCIDR      netip.Prefix
+	meshID       string
+	reign        Reign
+	longestLease time.Duration
+	nodes        map[string]Node
+	pods         map[string]Pod
+	migrations   map[string]Migration
+	volumes      map[string]Volume
+	tokens       map[string]Token
+	enrolments   map[string]Enrolment
+	finished     []string  // IDs of finished migrations, oldest first
+	outcomes     []outcome // of the latest proposals, oldest first
 }
 
 // New returns a machine that knows nothing.

@@ -4,7 +4,7 @@ import "fmt"
 
 // A MigrationPhase says how far a migration has got, as far as ownership is concerned:
 //
-//	Reserved -> Activated -> Done | Returned
+//	Reserved -> Activated -> Done | Returned | FailedOver
 //	Reserved -> Aborted
 type MigrationPhase string
 
@@ -18,7 +18,11 @@ const (
 	Done MigrationPhase = "Done"
 	// Returned: the target gave the pod back without having resumed it. The source owns it again.
 	Returned MigrationPhase = "Returned"
-	// Aborted: the source owns the pod as if nothing had been.
+	// FailedOver: the target was given up. The source owns the pod again and goes on from its frozen copy, unless it was given up
+	// too: the pod's Origin tells. Nothing that is left at the target may run.
+	FailedOver MigrationPhase = "FailedOver"
+	// Aborted: the source owns the pod as if nothing had been; or it was given up, and another node begins the pod anew. The
+	// pod's Origin tells, see [Pod.Continues].
 	Aborted MigrationPhase = "Aborted"
 )
 
@@ -38,7 +42,7 @@ type Migration struct {
 	Phase MigrationPhase `json:"phase"`
 	// Drain says that the source was cordoned when it began: once it is done, the pod remembers where it was.
 	Drain bool `json:"drain,omitempty"`
-	// Reason says why it was aborted or returned, for people.
+	// Reason says why it was aborted, returned or failed over, for people.
 	Reason string `json:"reason,omitempty"`
 }
 

@@ -30,7 +30,11 @@ type Pod struct {
 	// Deleting says that the pod shall be removed; its owner does that, then proposes DeletePod.
 	Deleting bool `json:"deleting,omitempty"`
 	// Stopped says that none of its containers shall run until it is started again.
-	Stopped bool      `json:"stopped,omitempty"`
+	Stopped bool `json:"stopped,omitempty"`
+	// Failover says what becomes of it when its node is lost.
+	Failover FailoverPolicy `json:"failover,omitempty"`
+	// Origin says how its present life began, nil if with its creation.
+	Origin  *Origin   `json:"origin,omitempty"`
 	Created time.Time `json:"created"`
 }
 
@@ -47,4 +51,6 @@ type CreatePod struct {
 	Node       string      `json:"node"`
 	// Created is the proposer's time: the machine has no clock.
 	Created time.Time `json:"created"`
+	// Failover says what becomes of the pod when its node is lost. A pod that can't leave its node has no policy.
+	Failover FailoverPolicy `json:"failover,omitempty"`
 }

@@ -19,7 +19,7 @@ func TestRandomDelivery(t *testing.T) {
 		seeds = 400
 	}
 	phases := map[MigrationPhase]int{}
-	rejoined := 0
+	rejoined, origins := 0, map[OriginKind]int{}
 	for seed := range seeds {
 		m, err := deliverAtRandom(seed)
 		if err != nil {
@@ -28,6 +28,11 @@ func TestRandomDelivery(t *testing.T) {
 		for _, g := range m.View().Migrations() {
 			phases[g.Phase]++
 		}
+		for _, p := range m.View().Pods() {
+			if p.Origin != nil {
+				origins[p.Origin.Kind]++
+			}
+		}
 		for _, e := range m.View().t.enrolments {
 			if e.Generation > 1 {
 				rejoined++
@@ -35,9 +40,14 @@ func TestRandomDelivery(t *testing.T) {
 		}
 	}
 	// A generator that never gets anywhere would prove nothing.
-	for _, phase := range []MigrationPhase{Reserved, Activated, Done, Returned, Aborted} {
+	for _, phase := range []MigrationPhase{Reserved, Activated, Done, Returned, Aborted, FailedOver} {
 		if phases[phase] < int(seeds)/20 {
 			t.Errorf("only %d migrations ended up %s: %v", phases[phase], phase, phases)
+		}
+	}
+	for _, kind := range []OriginKind{OriginImage, OriginFrozen} {
+		if origins[kind] < int(seeds)/50 { // of those that are left at the end
+			t.Errorf("only %d pods began anew from %s", origins[kind], kind)
 		}
 	}
 	if rejoined < int(seeds)/100 {
@@ -71,11 +81,31 @@ func deliverAtRandom(seed uint64) (*Machine, error) {
 		if m.View().Index() != before.Index()+1 {
 			return nil, fmt.Errorf("the index went from %d to %d", before.Index(), m.View().Index())
 		}
+		if err := checkTerm(before, m.View(), p.command); err != nil {
+			return nil, err
+		}
 		if !r.OK && !sameRecords(before, m.View()) {
 			return nil, fmt.Errorf("%#v was refused (%s), and yet changed something", p.command, r.Reason)
 		}
 	}
 	return m, nil
+}
+
+// checkTerm: a leader whose reign is over takes no pod from its node.
+func checkTerm(before, after View, c Command) error {
+	var term uint64
+	switch c := c.(type) {
+	case Failover:
+		term = c.Term
+	case AbortAndFailover:
+		term = c.Term
+	default:
+		return nil
+	}
+	if term != before.Reign().Term && !sameRecords(before, after) {
+		return fmt.Errorf("%#v came in term %d, and yet changed something", c, before.Reign().Term)
+	}
+	return nil
 }
 
 type proposal struct {
@@ -115,6 +145,9 @@ func (g *generator) command(v View) Command {
 	if g.count < 20 && g.IntN(2) == 0 || g.IntN(20) == 0 {
 		return g.setup(node, pod)
 	}
+	if v.Reign().Term == 0 && g.IntN(5) == 0 {
+		return Reign{Server: node, Term: uint64(1 + g.IntN(3))}
+	}
 	current, _ := v.Pod(pod)
 	if current.Node != "" && g.IntN(5) > 0 {
 		node = current.Node
@@ -126,7 +159,19 @@ func (g *generator) command(v View) Command {
 			record = open
 		}
 	}
-	switch g.IntN(42) {
+	if record.Phase == Activated && g.IntN(12) == 0 {
+		return g.abortAndFailover(v, current, record, record.Target, nodes[g.IntN(3)])
+	}
+	switch g.IntN(56) {
+	case 42, 43, 44, 45, 46, 47:
+		return g.failover(v, current, node, nodes[g.IntN(3)])
+	case 48, 49, 50, 51, 52, 53:
+		return g.abortAndFailover(v, current, record, node, nodes[g.IntN(3)])
+	case 54:
+		return StartOver{current.UID, node, current.Epoch - uint64(g.IntN(2)), time.Unix(int64(g.count), 0), "its host was rebooted"}
+	case 55:
+		now := v.Reign()
+		return Reign{nodes[g.IntN(3)], now.Term + uint64(g.IntN(3)), time.Duration(2+g.IntN(3)) * time.Second, g.IntN(3) == 0}
 	case 41:
 		return CordonNode{node, g.IntN(6) == 0}
 	case 40:
@@ -148,7 +193,29 @@ func (g *generator) command(v View) Command {
 	}
 }
 
+// term is mostly that of the reign.
+func (g *generator) term(v View) uint64 {
+	if g.IntN(6) == 0 {
+		return uint64(g.IntN(8))
+	}
+	return v.Reign().Term
+}
+
+func (g *generator) failover(v View, pod Pod, from, to string) Command {
+	return Failover{pod.UID, pod.Epoch - uint64(g.IntN(8)/7), from, to, g.term(v), time.Unix(int64(g.count), 0), "it is lost"}
+}
+
+func (g *generator) abortAndFailover(v View, pod Pod, record Migration, from, to string) Command {
+	if g.IntN(2) == 0 {
+		to = record.Source
+	}
+	return AbortAndFailover{
+		record.ID, pod.UID, pod.Epoch - uint64(g.IntN(8)/7), from, to, g.IntN(3) == 0, g.term(v), time.Unix(int64(g.count), 0), "it is lost",
+	}
+}
+
 func (g *generator) setup(node, pod string) Command {
+	volumes := [][]string{nil, {"data-" + pod}}
 	switch g.IntN(7) {
 	case 0:
 		return SetMesh{netip.MustParsePrefix("10.88.0.0/29"), fmt.Sprintf("mesh-%d", g.IntN(3))}
@@ -159,7 +226,8 @@ func (g *generator) setup(node, pod string) Command {
 	default:
 		return CreatePod{
 			Name: pod, UID: fmt.Sprintf("u-%d", g.count), Node: node, Containers: testContainers,
-			Needs:    Needs{CPU: int64(g.IntN(3)) * 400},
+			Needs:    Needs{CPU: int64(g.IntN(3)) * 400, Volumes: volumes[g.IntN(3)/2]},
+			Failover: []FailoverPolicy{FailoverRestart, FailoverRestart, FailoverNone}[g.IntN(3)],
 			Manifest: json.RawMessage(`{ "spec": "<&>" }`), Created: time.Unix(int64(g.count), 0),
 		}
 	}

@@ -19,6 +19,8 @@ type Request struct {
 	Ready func(node string) (why string)
 	// Planned says where pods, by their UIDs, are about to be moved: they take room there although nothing is committed.
 	Planned map[string]string
+	// Fresh says that the pod begins anew from its image: what its processes have found on their host doesn't count.
+	Fresh bool
 	// Open is a node that is taken not to be cordoned, "" if none: it is about to be opened.
 	Open string
 	// Exclude are nodes that are out of the question, each with the reason.

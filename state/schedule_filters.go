@@ -99,7 +99,7 @@ func sameArch(s scheduler, n Node, _ Allocation) []string {
 const shownFlags = 6
 
 func sameFlags(s scheduler, n Node, _ Allocation) []string {
-	if len(n.CPUFlags) == 0 || n.Arch != s.from.Arch { // unknown, or beside the point
+	if s.Fresh || len(n.CPUFlags) == 0 || n.Arch != s.from.Arch { // unknown, or beside the point
 		return nil
 	}
 	missing := slices.DeleteFunc(slices.Clone(s.from.CPUFlags), func(f string) bool { return slices.Contains(n.CPUFlags, f) })
@@ -114,7 +114,7 @@ func sameFlags(s scheduler, n Node, _ Allocation) []string {
 }
 
 func sameCRIU(s scheduler, n Node, _ Allocation) []string {
-	if s.from.CRIU != "" && n.CRIU != "" && olderVersion(n.CRIU, s.from.CRIU) {
+	if !s.Fresh && s.from.CRIU != "" && n.CRIU != "" && olderVersion(n.CRIU, s.from.CRIU) {
 		return []string{fmt.Sprintf("its CRIU %s is older than the %s of %s", n.CRIU, s.from.CRIU, s.from.Name)}
 	}
 	return nil

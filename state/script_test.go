@@ -105,6 +105,13 @@ func (s *story) command(line string) string {
 		return nodeLabels(s.m.View(), name)
 	case "owns":
 		return fmt.Sprintln(s.m.View().Owns(name, args["uid"], number(s.t, args["epoch"])))
+	case "reigns":
+		r := s.m.View().Reign()
+		return fmt.Sprintf("%s reigns in term %d, leases are %s, and up to %s\n", r.Server, r.Term, r.Lease, s.m.View().LongestLease())
+	case "volumes":
+		return volumes(s.m.View())
+	case "decide":
+		return decide(s.m.View(), strings.Split(name, ","))
 	case "restart":
 		return s.restart()
 	}
@@ -158,10 +165,12 @@ func parse(t *testing.T, verb, name string, args map[string]string) Command {
 	case "create":
 		return CreatePod{
 			Name: name, UID: args["uid"], Node: args["node"], Containers: testContainers, Created: time.Unix(1, 0),
-			Manifest: json.RawMessage(`{"kind": "Pod"}`), Needs: needs(t, args),
+			Manifest: json.RawMessage(`{"kind": "Pod"}`), Needs: needs(t, args), Failover: FailoverPolicy(args["failover"]),
 		}
 	case "mark":
 		return MarkDeleting{name, args["uid"]}
+	case "stop", "start":
+		return StopPod{name, args["uid"], verb == "stop"}
 	case "delete":
 		return DeletePod{name, args["uid"]}
 	case "reserve":
@@ -174,6 +183,16 @@ func parse(t *testing.T, verb, name string, args map[string]string) Command {
 		return Return{name, args["node"], args["reason"]}
 	case "complete":
 		return Complete{name, args["node"]}
+	case "reign":
+		return Reign{Server: name, Term: number(t, args["term"]), Lease: time.Duration(number(t, args["lease"])) * time.Second, Settled: args["settled"] != ""}
+	case "failover":
+		return Failover{args["uid"], number(t, args["epoch"]), args["from"], args["to"], number(t, args["term"]), time.Unix(3, 0), args["reason"]}
+	case "abort-and-failover":
+		return AbortAndFailover{
+			name, args["uid"], number(t, args["epoch"]), args["from"], args["to"], args["source"] == "lost", number(t, args["term"]), time.Unix(3, 0), args["reason"],
+		}
+	case "start-over":
+		return StartOver{args["uid"], name, number(t, args["epoch"]), time.Unix(3, 0), args["reason"]}
 	}
 	t.Fatalf("no such command in a transcript: %q", verb)
 	return nil
@@ -242,8 +261,14 @@ func podLine(p Pod) string {
 	if p.DrainedFrom != "" {
 		line += ", drained from " + p.DrainedFrom
 	}
+	if p.Stopped {
+		line += ", stopped"
+	}
 	if p.Deleting {
 		line += ", deleting"
+	}
+	if o := p.Origin; o != nil {
+		line += fmt.Sprintf("\n        began anew in epoch %d: %s, lost %s", o.Epoch, o.Kind, o.Lost)
 	}
 	return line
 }
@@ -284,6 +309,39 @@ func nodeLabels(v View, name string) string {
 		}
 	}
 	return strings.Join(words, " ") + "\n"
+}
+
+func volumes(v View) string {
+	var b strings.Builder
+	for _, x := range v.Volumes() {
+		fmt.Fprintf(&b, "volume %s of %s at %s\n", x.Name, x.Pod, x.Node)
+	}
+	return b.String()
+}
+
+// decide shows what the leader of the reign would do if those nodes were lost.
+func decide(v View, lost []string) string {
+	var b strings.Builder
+	commands, stranded := Failovers(v, Loss{Nodes: lost, Term: v.Reign().Term})
+	for _, c := range commands {
+		switch c := c.(type) {
+		case Failover:
+			fmt.Fprintf(&b, "failover uid=%s epoch=%d from=%s to=%s\n", c.UID, c.Epoch, c.From, c.To)
+		case AbortAndFailover:
+			fmt.Fprintf(&b, "abort-and-failover %s uid=%s epoch=%d from=%s to=%s", c.Migration, c.UID, c.Epoch, c.From, c.To)
+			if c.SourceLost {
+				b.WriteString(" source=lost")
+			}
+			b.WriteString("\n")
+		}
+	}
+	for _, s := range stranded {
+		fmt.Fprintf(&b, "stranded %s: %s\n", s.Pod, s.Reason)
+	}
+	if b.Len() == 0 {
+		return "nothing\n"
+	}
+	return b.String()
 }
 
 func duties(v View, node string) string {

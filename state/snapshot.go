@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"time"
 )
 
 // Version of the snapshot format; a reader refuses any other.
@@ -14,18 +15,20 @@ const snapshotVersion = 1
 
 // snapshot is the whole state as it is written, sorted so that equal states are equal bytes.
 type snapshot struct {
-	Version    int          `json:"version"`
-	Index      uint64       `json:"index"`
-	PodCIDR    netip.Prefix `json:"podCIDR"`
-	MeshID     string       `json:"meshID,omitempty"`
-	Nodes      []Node       `json:"nodes"`
-	Pods       []Pod        `json:"pods"`
-	Migrations []Migration  `json:"migrations"`
-	Volumes    []Volume     `json:"volumes"`
-	Tokens     []Token      `json:"tokens"`
-	Enrolments []Enrolment  `json:"enrolments"`
-	Finished   []string     `json:"finished"`
-	Outcomes   []outcome    `json:"outcomes"`
+	Version      int           `json:"version"`
+	Index        uint64        `json:"index"`
+	PodCIDR      netip.Prefix  `json:"podCIDR"`
+	MeshID       string        `json:"meshID,omitempty"`
+	Reign        Reign         `json:"reign,omitzero"`
+	LongestLease time.Duration `json:"longestLease,omitempty"`
+	Nodes        []Node        `json:"nodes"`
+	Pods         []Pod         `json:"pods"`
+	Migrations   []Migration   `json:"migrations"`
+	Volumes      []Volume      `json:"volumes"`
+	Tokens       []Token       `json:"tokens"`
+	Enrolments   []Enrolment   `json:"enrolments"`
+	Finished     []string      `json:"finished"`
+	Outcomes     []outcome     `json:"outcomes"`
 }
 
 // Snapshot writes the whole state, see [Machine.Restore].
@@ -38,6 +41,7 @@ func (v View) Snapshot(w io.Writer) error {
 	e.SetEscapeHTML(false)
 	err := e.Encode(snapshot{
 		Version: snapshotVersion, Index: v.t.index, PodCIDR: v.t.podCIDR, MeshID: v.t.meshID,
+		Reign: v.t.reign, LongestLease: v.t.longestLease,
 		Nodes: v.Nodes(), Pods: v.Pods(), Migrations: v.Migrations(),
 		Volumes: v.Volumes(), Tokens: v.Tokens(), Enrolments: sorted(v.t.enrolments),
 		Finished: v.t.finished, Outcomes: v.t.outcomes,
@@ -67,6 +71,7 @@ func (m *Machine) Restore(r io.Reader) error {
 	}
 	fresh := New()
 	fresh.t.index, fresh.t.meshID, fresh.t.podCIDR, fresh.t.finished = s.Index, s.MeshID, s.PodCIDR, s.Finished
+	fresh.t.reign, fresh.t.longestLease = s.Reign, s.LongestLease
 	for _, n := range s.Nodes {
 		fresh.putNode(n)
 	}
