@@ -46,15 +46,12 @@ func (e *ManifestError) validate(m *Manifest) {
 	e.validatePodSecurity(spec.SecurityContext)
 	volumes := e.validateVolumes(spec.Volumes)
 	e.validateContainers(m, volumes)
+	e.validateOwn(m)
 }
 
-// validateKeys also refuses keys that look as if the mesh would act on them: a slip of the pen must not pass in silence.
 func (e *ManifestError) validateKeys(at string, keys map[string]string) {
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		e.check(at+"."+key, content.IsLabelKey(strings.ToLower(key)))
-		if strings.HasPrefix(key, ownPrefix) {
-			e.add(at+"."+key, "unknown: nothing that begins with %s means anything yet", ownPrefix)
-		}
 	}
 }
 
