@@ -242,5 +242,7 @@ func (b *backend) explain(ctx context.Context, p state.Pod, r state.Request) (ap
 	if len(d.Nodes) == 0 {
 		return api.Explanation{}, nowhere(what, r, d)
 	}
-	return explanation(p, d), nil
+	x := explanation(p, d)
+	x.Lost = b.lost(p)
+	return x, nil
 }

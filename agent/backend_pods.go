@@ -103,6 +103,7 @@ func (b *backend) describe(p state.Pod) api.Pod {
 	out := api.Pod{
 		Name: p.Name, UID: p.UID, Address: p.Addr.String(), Node: p.Node,
 		Epoch: p.Epoch, Migration: p.Migration, Created: p.Created, Phase: api.PodUnknown,
+		Failover: string(p.Failover), Origin: originOf(p.Origin),
 	}
 	if n, ok := b.quorum.View().Node(p.Node); ok {
 		out.Site = n.Site
@@ -121,6 +122,7 @@ func (b *backend) describe(p state.Pod) api.Pod {
 		out.Containers = append(out.Containers, describeContainer(c, known[c.Name]))
 	}
 	if !here {
+		out.Reason = b.lost(p)
 		return out
 	}
 	m, broken := pod.ParseManifest(p.Manifest)

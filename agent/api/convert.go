@@ -13,6 +13,7 @@ func podToProto(p Pod) *droverv1.Pod {
 		Name: p.Name, Uid: p.UID, Address: p.Address, Node: p.Node, Site: p.Site,
 		Epoch: p.Epoch, Phase: string(p.Phase), Migration: p.Migration, Created: timeToProto(p.Created),
 		Reason: p.Reason, Manifest: p.Manifest, Containers: each(p.Containers, containerToProto),
+		Failover: p.Failover, Origin: originToProto(p.Origin),
 	}
 }
 
@@ -22,6 +23,24 @@ func podFromProto(p *droverv1.Pod) Pod {
 		Node: p.GetNode(), Site: p.GetSite(), Epoch: p.GetEpoch(), Phase: PodPhase(p.GetPhase()), Migration: p.GetMigration(),
 		Created: timeFromProto(p.GetCreated()), Reason: p.GetReason(),
 		Manifest: p.GetManifest(), Containers: each(p.GetContainers(), containerFromProto),
+		Failover: p.GetFailover(), Origin: originFromProto(p.GetOrigin()),
+	}
+}
+
+func originToProto(o *Origin) *droverv1.Origin {
+	if o == nil {
+		return nil
+	}
+	return &droverv1.Origin{Epoch: o.Epoch, From: o.From, Kind: o.Kind, Move: o.Move, At: timeToProto(o.At), Reason: o.Reason, Lost: o.Lost}
+}
+
+func originFromProto(o *droverv1.Origin) *Origin {
+	if o == nil {
+		return nil
+	}
+	return &Origin{
+		Epoch: o.GetEpoch(), From: o.GetFrom(), Kind: o.GetKind(), Move: o.GetMove(), At: timeFromProto(o.GetAt()),
+		Reason: o.GetReason(), Lost: o.GetLost(),
 	}
 }
 

@@ -83,7 +83,7 @@ func drainReportFromProto(r *droverv1.DrainReport) DrainReport {
 
 func explanationToProto(x Explanation) *droverv1.ExplainResponse {
 	return &droverv1.ExplainResponse{
-		Pod: x.Pod, Node: x.Node, Target: x.Target,
+		Pod: x.Pod, Node: x.Node, Target: x.Target, Lost: x.Lost,
 		Nodes: each(x.Nodes, func(c Candidate) *droverv1.Candidate {
 			return &droverv1.Candidate{Node: c.Node, Site: c.Site, Fits: c.Fits, Score: int32(c.Score), Reasons: c.Reasons}
 		}),
@@ -92,7 +92,7 @@ func explanationToProto(x Explanation) *droverv1.ExplainResponse {
 
 func explanationFromProto(x *droverv1.ExplainResponse) Explanation {
 	return Explanation{
-		Pod: x.GetPod(), Node: x.GetNode(), Target: x.GetTarget(),
+		Pod: x.GetPod(), Node: x.GetNode(), Target: x.GetTarget(), Lost: x.GetLost(),
 		Nodes: each(x.GetNodes(), func(c *droverv1.Candidate) Candidate {
 			return Candidate{Node: c.GetNode(), Site: c.GetSite(), Fits: c.GetFits(), Score: int(c.GetScore()), Reasons: each(c.GetReasons(), same)}
 		}),

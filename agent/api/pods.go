@@ -57,7 +57,7 @@ func (h podsHandler) askOwners(ctx context.Context, pods []Pod) {
 			said, err := h.peer(node).ListPods(ctx, true)
 			for _, pod := range theirs {
 				if err != nil {
-					pod.Phase, pod.Reason = PodUnknown, node+" does not answer"
+					pod.Phase, pod.Reason = PodUnknown, sentences(node+" does not answer", pod.Reason)
 				}
 				for _, s := range said {
 					if s.UID == pod.UID && s.Node == node {
@@ -68,6 +68,14 @@ func (h podsHandler) askOwners(ctx context.Context, pods []Pod) {
 		})
 	}
 	asked.Wait()
+}
+
+// sentences puts what is said of a pod together.
+func sentences(first, more string) string {
+	if more == "" {
+		return first
+	}
+	return first + "; " + more
 }
 
 func (h podsHandler) Get(ctx context.Context, req *droverv1.GetPodRequest) (*droverv1.GetPodResponse, error) {
@@ -81,7 +89,7 @@ func (h podsHandler) Get(ctx context.Context, req *droverv1.GetPodRequest) (*dro
 		if said, err := h.peer(pod.Node).GetPod(ctx, pod.Name); err == nil {
 			pod = said
 		} else {
-			pod.Phase, pod.Reason = PodUnknown, fmt.Sprintf("%s does not answer: %v", pod.Node, err)
+			pod.Phase, pod.Reason = PodUnknown, sentences(fmt.Sprintf("%s does not answer: %v", pod.Node, err), pod.Reason)
 		}
 	}
 	return &droverv1.GetPodResponse{Pod: podToProto(pod)}, nil

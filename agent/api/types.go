@@ -14,8 +14,21 @@ type Pod struct {
 	Phase      PodPhase    `json:"phase"`
 	Migration  string      `json:"migration"` // id of the open migration, or ""
 	Created    time.Time   `json:"created"`
-	Reason     string      `json:"reason"` // why the phase is what it is, for people
-	Manifest   []byte      `json:"-"`      // JSON, only from GetPod
+	Reason     string      `json:"reason"`   // why the phase is what it is, for people
+	Failover   string      `json:"failover"` // what becomes of it when its node is lost: "restart", or "": it waits for it
+	Origin     *Origin     `json:"origin,omitempty"`
+	Manifest   []byte      `json:"-"` // JSON, only from GetPod
+}
+
+// Origin says how a pod's present life began after the loss of a node.
+type Origin struct {
+	Epoch  uint64    `json:"epoch"` // that began then
+	From   string    `json:"from"`  // the node that was lost
+	Kind   string    `json:"kind"`  // "image": it began anew; "frozen": it went on from the copy that a move had left
+	Move   string    `json:"move"`  // whose copy it was, or ""
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"` // why the node was given up, for people
+	Lost   string    `json:"lost"`   // what was lost, for people
 }
 
 // Container is one of a pod's.

@@ -151,6 +151,7 @@ type Explanation struct {
 	Node   string      `json:"node"`   // where it is; "" if it isn't made yet
 	Target string      `json:"target"` // where it would go; "" if it fits nowhere
 	Nodes  []Candidate `json:"nodes"`  // those that fit, the best first, then the others
+	Lost   string      `json:"lost"`   // what becomes of it now that its node doesn't answer, for people; "" if it does
 }
 
 // Candidate is a node as the scheduler sees it.

@@ -66,7 +66,9 @@ func fake() *apitest.Backend {
 	report := aReport()
 	redis := api.Pod{
 		Name: "redis", UID: "0b5e", Address: "10.88.0.2", Node: "ams", Site: "amsterdam",
-		Epoch: 3, Phase: api.PodRunning, Created: apitest.Created, Manifest: []byte(`{"kind":"Pod"}`),
+		Epoch: 3, Phase: api.PodRunning, Created: apitest.Created, Manifest: []byte(`{"kind":"Pod"}`), Failover: "restart",
+		Origin: &api.Origin{Epoch: 3, From: "nyc", Kind: "image", At: apitest.Created.Add(time.Hour),
+			Reason: "node nyc is lost: it has not renewed its lease", Lost: "all that it had in memory and in its files"},
 		Containers: []api.Container{{Name: "main", Image: "redis:7", Layers: []string{"sha256:0123456789abcdef"}, State: "Running", PID: 4711, Ready: true}},
 	}
 	job := api.Pod{

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -45,7 +46,7 @@ func (c *cli) podRun() *cobra.Command {
 				return err
 			}
 			return c.print(pod, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "%s runs on %s with the address %s\n", pod.Name, pod.Node, pod.Address)
+				_, err := fmt.Fprintf(w, "%s runs on %s with the address %s\n%s", pod.Name, pod.Node, pod.Address, ifLost(pod))
 				return err
 			})
 		}),
@@ -100,14 +101,14 @@ func (c *cli) podList() *cobra.Command {
 func (c *cli) podTable(w io.Writer, pods []api.Pod) error {
 	headings := []string{"NAME", "READY", "STATUS", "RESTARTS", "AGE", "NODE", "ADDRESS"}
 	if c.wide() {
-		headings = append(headings, "SITE", "EPOCH", "IMAGES", "UID", "REASON")
+		headings = append(headings, "SITE", "EPOCH", "FAILOVER", "FAILED OVER FROM", "IMAGES", "UID", "REASON")
 	}
 	var rows [][]string
 	for _, p := range pods {
 		ready, restarts := containerCounts(p)
 		row := []string{p.Name, ready, string(p.Phase), restarts, age(c.now(), p.Created), p.Node, p.Address}
 		if c.wide() {
-			row = append(row, p.Site, fmt.Sprint(p.Epoch), strings.Join(imagesOf(p), ","), p.UID, p.Reason)
+			row = append(row, p.Site, fmt.Sprint(p.Epoch), p.Failover, originInShort(p.Origin), strings.Join(imagesOf(p), ","), p.UID, p.Reason)
 		}
 		rows = append(rows, row)
 	}
@@ -170,13 +171,13 @@ func (c *cli) podGet() *cobra.Command {
 func (c *cli) describePod(w io.Writer, p api.Pod) error {
 	created := ""
 	if !p.Created.IsZero() {
-		created = fmt.Sprintf("%s (%s ago)", p.Created.UTC().Format("2006-01-02 15:04:05 MST"), age(c.now(), p.Created))
+		created = c.when(p.Created)
 	}
-	err := fields(w, [][2]string{
+	err := fields(w, append([][2]string{
 		{"Name", p.Name}, {"UID", p.UID}, {"Status", string(p.Phase)}, {"Reason", p.Reason},
 		{"Node", fmt.Sprintf("%s (%s)", p.Node, p.Site)}, {"Address", p.Address}, {"Epoch", fmt.Sprint(p.Epoch)},
-		{"Migration", p.Migration}, {"Created", created},
-	}...)
+		{"Migration", p.Migration}, {"Created", created}, {"Failover", p.Failover},
+	}, c.originFields(p.Origin)...)...)
 	if err != nil {
 		return err
 	}
@@ -196,6 +197,11 @@ func (c *cli) describePod(w io.Writer, p api.Pod) error {
 		rows = append(rows, []string{name, one.State, code, fmt.Sprint(one.Restarts), pid, one.Image})
 	}
 	return table(w, []string{"CONTAINER", "STATE", "EXIT CODE", "RESTARTS", "PID", "IMAGE"}, rows)
+}
+
+// when says when something was, and how long ago.
+func (c *cli) when(t time.Time) string {
+	return fmt.Sprintf("%s (%s ago)", t.UTC().Format("2006-01-02 15:04:05 MST"), age(c.now(), t))
 }
 
 func (c *cli) podRemove() *cobra.Command {

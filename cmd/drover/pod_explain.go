@@ -60,6 +60,9 @@ func explain(w io.Writer, x api.Explanation) error {
 	default:
 		fmt.Fprintf(w, "%s is on %s. If it had to leave, it would go to %s.\n\n", x.Pod, x.Node, x.Target)
 	}
+	if x.Lost != "" {
+		fmt.Fprintf(w, "%s does not answer: %s.\n\n", x.Node, x.Lost)
+	}
 	var rows [][]string
 	for _, n := range x.Nodes {
 		fits, score := "no", ""

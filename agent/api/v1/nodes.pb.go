@@ -1620,7 +1620,9 @@ type ExplainResponse struct {
 	// Where it would go; empty if it fits nowhere.
 	Target string `protobuf:"bytes,3,opt,name=target,proto3" json:"target,omitempty"`
 	// Those that fit, the best first, then the others.
-	Nodes         []*Candidate `protobuf:"bytes,4,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Nodes []*Candidate `protobuf:"bytes,4,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// What becomes of it now that its node doesn't answer, for people; empty if it does.
+	Lost          string `protobuf:"bytes,5,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1681,6 +1683,13 @@ func (x *ExplainResponse) GetNodes() []*Candidate {
 		return x.Nodes
 	}
 	return nil
+}
+
+func (x *ExplainResponse) GetLost() string {
+	if x != nil {
+		return x.Lost
+	}
+	return ""
 }
 
 type Candidate struct {
@@ -1884,12 +1893,13 @@ const file_nodes_proto_rawDesc = "" +
 	"\x0eExplainRequest\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x1a\n" +
 	"\bmanifest\x18\x02 \x01(\fR\bmanifest\x12\x0e\n" +
-	"\x02to\x18\x03 \x01(\tR\x02to\"{\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\"\x8f\x01\n" +
 	"\x0fExplainResponse\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
 	"\x06target\x18\x03 \x01(\tR\x06target\x12*\n" +
-	"\x05nodes\x18\x04 \x03(\v2\x14.drover.v1.CandidateR\x05nodes\"w\n" +
+	"\x05nodes\x18\x04 \x03(\v2\x14.drover.v1.CandidateR\x05nodes\x12\x12\n" +
+	"\x04lost\x18\x05 \x01(\tR\x04lost\"w\n" +
 	"\tCandidate\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12\x12\n" +

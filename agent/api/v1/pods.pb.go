@@ -42,7 +42,11 @@ type Pod struct {
 	// The v1 Pod as given, as JSON. Only in the answer to Get.
 	Manifest []byte `protobuf:"bytes,15,opt,name=manifest,proto3" json:"manifest,omitempty"`
 	// Init containers first.
-	Containers    []*Container `protobuf:"bytes,16,rep,name=containers,proto3" json:"containers,omitempty"`
+	Containers []*Container `protobuf:"bytes,16,rep,name=containers,proto3" json:"containers,omitempty"`
+	// What becomes of it when its node is lost: restart, or empty: it waits for the node.
+	Failover string `protobuf:"bytes,17,opt,name=failover,proto3" json:"failover,omitempty"`
+	// How its present life began; unset unless it was started elsewhere after the loss of a node.
+	Origin        *Origin `protobuf:"bytes,18,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -161,6 +165,119 @@ func (x *Pod) GetContainers() []*Container {
 	return nil
 }
 
+func (x *Pod) GetFailover() string {
+	if x != nil {
+		return x.Failover
+	}
+	return ""
+}
+
+func (x *Pod) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+// Origin says how a pod's present life began after the loss of a node.
+type Origin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The epoch that began then.
+	Epoch uint64 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The node that was lost.
+	From string `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// image: it began anew. frozen: it went on from the copy that its move had left at the source.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// The move whose frozen copy it was.
+	Move string                 `protobuf:"bytes,4,opt,name=move,proto3" json:"move,omitempty"`
+	At   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	// What was lost, for people.
+	Lost string `protobuf:"bytes,6,opt,name=lost,proto3" json:"lost,omitempty"`
+	// Why the node was given up, for people.
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Origin) Reset() {
+	*x = Origin{}
+	mi := &file_pods_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Origin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Origin) ProtoMessage() {}
+
+func (x *Origin) ProtoReflect() protoreflect.Message {
+	mi := &file_pods_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Origin.ProtoReflect.Descriptor instead.
+func (*Origin) Descriptor() ([]byte, []int) {
+	return file_pods_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Origin) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Origin) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Origin) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Origin) GetMove() string {
+	if x != nil {
+		return x.Move
+	}
+	return ""
+}
+
+func (x *Origin) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Origin) GetLost() string {
+	if x != nil {
+		return x.Lost
+	}
+	return ""
+}
+
+func (x *Origin) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type Container struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -181,7 +298,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_pods_proto_msgTypes[1]
+	mi := &file_pods_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -193,7 +310,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[1]
+	mi := &file_pods_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -206,7 +323,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{1}
+	return file_pods_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Container) GetName() string {
@@ -284,7 +401,7 @@ type RunRequest struct {
 
 func (x *RunRequest) Reset() {
 	*x = RunRequest{}
-	mi := &file_pods_proto_msgTypes[2]
+	mi := &file_pods_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -296,7 +413,7 @@ func (x *RunRequest) String() string {
 func (*RunRequest) ProtoMessage() {}
 
 func (x *RunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[2]
+	mi := &file_pods_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -309,7 +426,7 @@ func (x *RunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunRequest.ProtoReflect.Descriptor instead.
 func (*RunRequest) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{2}
+	return file_pods_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RunRequest) GetManifest() []byte {
@@ -335,7 +452,7 @@ type RunResponse struct {
 
 func (x *RunResponse) Reset() {
 	*x = RunResponse{}
-	mi := &file_pods_proto_msgTypes[3]
+	mi := &file_pods_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -347,7 +464,7 @@ func (x *RunResponse) String() string {
 func (*RunResponse) ProtoMessage() {}
 
 func (x *RunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[3]
+	mi := &file_pods_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -360,7 +477,7 @@ func (x *RunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunResponse.ProtoReflect.Descriptor instead.
 func (*RunResponse) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{3}
+	return file_pods_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RunResponse) GetPod() *Pod {
@@ -380,7 +497,7 @@ type ListPodsRequest struct {
 
 func (x *ListPodsRequest) Reset() {
 	*x = ListPodsRequest{}
-	mi := &file_pods_proto_msgTypes[4]
+	mi := &file_pods_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -392,7 +509,7 @@ func (x *ListPodsRequest) String() string {
 func (*ListPodsRequest) ProtoMessage() {}
 
 func (x *ListPodsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[4]
+	mi := &file_pods_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -405,7 +522,7 @@ func (x *ListPodsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPodsRequest.ProtoReflect.Descriptor instead.
 func (*ListPodsRequest) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{4}
+	return file_pods_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListPodsRequest) GetLocal() bool {
@@ -424,7 +541,7 @@ type ListPodsResponse struct {
 
 func (x *ListPodsResponse) Reset() {
 	*x = ListPodsResponse{}
-	mi := &file_pods_proto_msgTypes[5]
+	mi := &file_pods_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -436,7 +553,7 @@ func (x *ListPodsResponse) String() string {
 func (*ListPodsResponse) ProtoMessage() {}
 
 func (x *ListPodsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[5]
+	mi := &file_pods_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -449,7 +566,7 @@ func (x *ListPodsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPodsResponse.ProtoReflect.Descriptor instead.
 func (*ListPodsResponse) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{5}
+	return file_pods_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListPodsResponse) GetPods() []*Pod {
@@ -468,7 +585,7 @@ type GetPodRequest struct {
 
 func (x *GetPodRequest) Reset() {
 	*x = GetPodRequest{}
-	mi := &file_pods_proto_msgTypes[6]
+	mi := &file_pods_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +597,7 @@ func (x *GetPodRequest) String() string {
 func (*GetPodRequest) ProtoMessage() {}
 
 func (x *GetPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[6]
+	mi := &file_pods_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +610,7 @@ func (x *GetPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodRequest.ProtoReflect.Descriptor instead.
 func (*GetPodRequest) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{6}
+	return file_pods_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetPodRequest) GetName() string {
@@ -512,7 +629,7 @@ type GetPodResponse struct {
 
 func (x *GetPodResponse) Reset() {
 	*x = GetPodResponse{}
-	mi := &file_pods_proto_msgTypes[7]
+	mi := &file_pods_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -524,7 +641,7 @@ func (x *GetPodResponse) String() string {
 func (*GetPodResponse) ProtoMessage() {}
 
 func (x *GetPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[7]
+	mi := &file_pods_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -537,7 +654,7 @@ func (x *GetPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodResponse.ProtoReflect.Descriptor instead.
 func (*GetPodResponse) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{7}
+	return file_pods_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetPodResponse) GetPod() *Pod {
@@ -565,7 +682,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_pods_proto_msgTypes[8]
+	mi := &file_pods_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +694,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[8]
+	mi := &file_pods_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +707,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{8}
+	return file_pods_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LogsRequest) GetName() string {
@@ -646,7 +763,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_pods_proto_msgTypes[9]
+	mi := &file_pods_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -658,7 +775,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[9]
+	mi := &file_pods_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -671,7 +788,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{9}
+	return file_pods_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LogsResponse) GetData() []byte {
@@ -699,7 +816,7 @@ type StopPodRequest struct {
 
 func (x *StopPodRequest) Reset() {
 	*x = StopPodRequest{}
-	mi := &file_pods_proto_msgTypes[10]
+	mi := &file_pods_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +828,7 @@ func (x *StopPodRequest) String() string {
 func (*StopPodRequest) ProtoMessage() {}
 
 func (x *StopPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[10]
+	mi := &file_pods_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -724,7 +841,7 @@ func (x *StopPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopPodRequest.ProtoReflect.Descriptor instead.
 func (*StopPodRequest) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{10}
+	return file_pods_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StopPodRequest) GetName() string {
@@ -749,7 +866,7 @@ type StopPodResponse struct {
 
 func (x *StopPodResponse) Reset() {
 	*x = StopPodResponse{}
-	mi := &file_pods_proto_msgTypes[11]
+	mi := &file_pods_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +878,7 @@ func (x *StopPodResponse) String() string {
 func (*StopPodResponse) ProtoMessage() {}
 
 func (x *StopPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[11]
+	mi := &file_pods_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +891,7 @@ func (x *StopPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopPodResponse.ProtoReflect.Descriptor instead.
 func (*StopPodResponse) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{11}
+	return file_pods_proto_rawDescGZIP(), []int{12}
 }
 
 type StartPodRequest struct {
@@ -786,7 +903,7 @@ type StartPodRequest struct {
 
 func (x *StartPodRequest) Reset() {
 	*x = StartPodRequest{}
-	mi := &file_pods_proto_msgTypes[12]
+	mi := &file_pods_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +915,7 @@ func (x *StartPodRequest) String() string {
 func (*StartPodRequest) ProtoMessage() {}
 
 func (x *StartPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[12]
+	mi := &file_pods_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +928,7 @@ func (x *StartPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartPodRequest.ProtoReflect.Descriptor instead.
 func (*StartPodRequest) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{12}
+	return file_pods_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StartPodRequest) GetName() string {
@@ -829,7 +946,7 @@ type StartPodResponse struct {
 
 func (x *StartPodResponse) Reset() {
 	*x = StartPodResponse{}
-	mi := &file_pods_proto_msgTypes[13]
+	mi := &file_pods_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -841,7 +958,7 @@ func (x *StartPodResponse) String() string {
 func (*StartPodResponse) ProtoMessage() {}
 
 func (x *StartPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[13]
+	mi := &file_pods_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -854,7 +971,7 @@ func (x *StartPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartPodResponse.ProtoReflect.Descriptor instead.
 func (*StartPodResponse) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{13}
+	return file_pods_proto_rawDescGZIP(), []int{14}
 }
 
 type RemovePodRequest struct {
@@ -866,7 +983,7 @@ type RemovePodRequest struct {
 
 func (x *RemovePodRequest) Reset() {
 	*x = RemovePodRequest{}
-	mi := &file_pods_proto_msgTypes[14]
+	mi := &file_pods_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +995,7 @@ func (x *RemovePodRequest) String() string {
 func (*RemovePodRequest) ProtoMessage() {}
 
 func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[14]
+	mi := &file_pods_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +1008,7 @@ func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodRequest.ProtoReflect.Descriptor instead.
 func (*RemovePodRequest) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{14}
+	return file_pods_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RemovePodRequest) GetName() string {
@@ -909,7 +1026,7 @@ type RemovePodResponse struct {
 
 func (x *RemovePodResponse) Reset() {
 	*x = RemovePodResponse{}
-	mi := &file_pods_proto_msgTypes[15]
+	mi := &file_pods_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1038,7 @@ func (x *RemovePodResponse) String() string {
 func (*RemovePodResponse) ProtoMessage() {}
 
 func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pods_proto_msgTypes[15]
+	mi := &file_pods_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1051,7 @@ func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodResponse.ProtoReflect.Descriptor instead.
 func (*RemovePodResponse) Descriptor() ([]byte, []int) {
-	return file_pods_proto_rawDescGZIP(), []int{15}
+	return file_pods_proto_rawDescGZIP(), []int{16}
 }
 
 var File_pods_proto protoreflect.FileDescriptor
@@ -942,7 +1059,7 @@ var File_pods_proto protoreflect.FileDescriptor
 const file_pods_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"pods.proto\x12\tdrover.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x02\n" +
+	"pods.proto\x12\tdrover.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x03\n" +
 	"\x03Pod\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x18\n" +
@@ -958,7 +1075,17 @@ const file_pods_proto_rawDesc = "" +
 	"\bmanifest\x18\x0f \x01(\fR\bmanifest\x124\n" +
 	"\n" +
 	"containers\x18\x10 \x03(\v2\x14.drover.v1.ContainerR\n" +
-	"containers\"\xd8\x01\n" +
+	"containers\x12\x1a\n" +
+	"\bfailover\x18\x11 \x01(\tR\bfailover\x12)\n" +
+	"\x06origin\x18\x12 \x01(\v2\x11.drover.v1.OriginR\x06origin\"\xb2\x01\n" +
+	"\x06Origin\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04move\x18\x04 \x01(\tR\x04move\x12*\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
+	"\x04lost\x18\x06 \x01(\tR\x04lost\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\xd8\x01\n" +
 	"\tContainer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04init\x18\x02 \x01(\bR\x04init\x12\x14\n" +
@@ -1026,53 +1153,56 @@ func file_pods_proto_rawDescGZIP() []byte {
 	return file_pods_proto_rawDescData
 }
 
-var file_pods_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_pods_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_pods_proto_goTypes = []any{
 	(*Pod)(nil),                   // 0: drover.v1.Pod
-	(*Container)(nil),             // 1: drover.v1.Container
-	(*RunRequest)(nil),            // 2: drover.v1.RunRequest
-	(*RunResponse)(nil),           // 3: drover.v1.RunResponse
-	(*ListPodsRequest)(nil),       // 4: drover.v1.ListPodsRequest
-	(*ListPodsResponse)(nil),      // 5: drover.v1.ListPodsResponse
-	(*GetPodRequest)(nil),         // 6: drover.v1.GetPodRequest
-	(*GetPodResponse)(nil),        // 7: drover.v1.GetPodResponse
-	(*LogsRequest)(nil),           // 8: drover.v1.LogsRequest
-	(*LogsResponse)(nil),          // 9: drover.v1.LogsResponse
-	(*StopPodRequest)(nil),        // 10: drover.v1.StopPodRequest
-	(*StopPodResponse)(nil),       // 11: drover.v1.StopPodResponse
-	(*StartPodRequest)(nil),       // 12: drover.v1.StartPodRequest
-	(*StartPodResponse)(nil),      // 13: drover.v1.StartPodResponse
-	(*RemovePodRequest)(nil),      // 14: drover.v1.RemovePodRequest
-	(*RemovePodResponse)(nil),     // 15: drover.v1.RemovePodResponse
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*Origin)(nil),                // 1: drover.v1.Origin
+	(*Container)(nil),             // 2: drover.v1.Container
+	(*RunRequest)(nil),            // 3: drover.v1.RunRequest
+	(*RunResponse)(nil),           // 4: drover.v1.RunResponse
+	(*ListPodsRequest)(nil),       // 5: drover.v1.ListPodsRequest
+	(*ListPodsResponse)(nil),      // 6: drover.v1.ListPodsResponse
+	(*GetPodRequest)(nil),         // 7: drover.v1.GetPodRequest
+	(*GetPodResponse)(nil),        // 8: drover.v1.GetPodResponse
+	(*LogsRequest)(nil),           // 9: drover.v1.LogsRequest
+	(*LogsResponse)(nil),          // 10: drover.v1.LogsResponse
+	(*StopPodRequest)(nil),        // 11: drover.v1.StopPodRequest
+	(*StopPodResponse)(nil),       // 12: drover.v1.StopPodResponse
+	(*StartPodRequest)(nil),       // 13: drover.v1.StartPodRequest
+	(*StartPodResponse)(nil),      // 14: drover.v1.StartPodResponse
+	(*RemovePodRequest)(nil),      // 15: drover.v1.RemovePodRequest
+	(*RemovePodResponse)(nil),     // 16: drover.v1.RemovePodResponse
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
 }
 var file_pods_proto_depIdxs = []int32{
-	16, // 0: drover.v1.Pod.created:type_name -> google.protobuf.Timestamp
-	1,  // 1: drover.v1.Pod.containers:type_name -> drover.v1.Container
-	0,  // 2: drover.v1.RunResponse.pod:type_name -> drover.v1.Pod
-	0,  // 3: drover.v1.ListPodsResponse.pods:type_name -> drover.v1.Pod
-	0,  // 4: drover.v1.GetPodResponse.pod:type_name -> drover.v1.Pod
-	16, // 5: drover.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	16, // 6: drover.v1.LogsResponse.last:type_name -> google.protobuf.Timestamp
-	2,  // 7: drover.v1.Pods.Run:input_type -> drover.v1.RunRequest
-	4,  // 8: drover.v1.Pods.List:input_type -> drover.v1.ListPodsRequest
-	6,  // 9: drover.v1.Pods.Get:input_type -> drover.v1.GetPodRequest
-	8,  // 10: drover.v1.Pods.Logs:input_type -> drover.v1.LogsRequest
-	10, // 11: drover.v1.Pods.Stop:input_type -> drover.v1.StopPodRequest
-	12, // 12: drover.v1.Pods.Start:input_type -> drover.v1.StartPodRequest
-	14, // 13: drover.v1.Pods.Remove:input_type -> drover.v1.RemovePodRequest
-	3,  // 14: drover.v1.Pods.Run:output_type -> drover.v1.RunResponse
-	5,  // 15: drover.v1.Pods.List:output_type -> drover.v1.ListPodsResponse
-	7,  // 16: drover.v1.Pods.Get:output_type -> drover.v1.GetPodResponse
-	9,  // 17: drover.v1.Pods.Logs:output_type -> drover.v1.LogsResponse
-	11, // 18: drover.v1.Pods.Stop:output_type -> drover.v1.StopPodResponse
-	13, // 19: drover.v1.Pods.Start:output_type -> drover.v1.StartPodResponse
-	15, // 20: drover.v1.Pods.Remove:output_type -> drover.v1.RemovePodResponse
-	14, // [14:21] is the sub-list for method output_type
-	7,  // [7:14] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	17, // 0: drover.v1.Pod.created:type_name -> google.protobuf.Timestamp
+	2,  // 1: drover.v1.Pod.containers:type_name -> drover.v1.Container
+	1,  // 2: drover.v1.Pod.origin:type_name -> drover.v1.Origin
+	17, // 3: drover.v1.Origin.at:type_name -> google.protobuf.Timestamp
+	0,  // 4: drover.v1.RunResponse.pod:type_name -> drover.v1.Pod
+	0,  // 5: drover.v1.ListPodsResponse.pods:type_name -> drover.v1.Pod
+	0,  // 6: drover.v1.GetPodResponse.pod:type_name -> drover.v1.Pod
+	17, // 7: drover.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	17, // 8: drover.v1.LogsResponse.last:type_name -> google.protobuf.Timestamp
+	3,  // 9: drover.v1.Pods.Run:input_type -> drover.v1.RunRequest
+	5,  // 10: drover.v1.Pods.List:input_type -> drover.v1.ListPodsRequest
+	7,  // 11: drover.v1.Pods.Get:input_type -> drover.v1.GetPodRequest
+	9,  // 12: drover.v1.Pods.Logs:input_type -> drover.v1.LogsRequest
+	11, // 13: drover.v1.Pods.Stop:input_type -> drover.v1.StopPodRequest
+	13, // 14: drover.v1.Pods.Start:input_type -> drover.v1.StartPodRequest
+	15, // 15: drover.v1.Pods.Remove:input_type -> drover.v1.RemovePodRequest
+	4,  // 16: drover.v1.Pods.Run:output_type -> drover.v1.RunResponse
+	6,  // 17: drover.v1.Pods.List:output_type -> drover.v1.ListPodsResponse
+	8,  // 18: drover.v1.Pods.Get:output_type -> drover.v1.GetPodResponse
+	10, // 19: drover.v1.Pods.Logs:output_type -> drover.v1.LogsResponse
+	12, // 20: drover.v1.Pods.Stop:output_type -> drover.v1.StopPodResponse
+	14, // 21: drover.v1.Pods.Start:output_type -> drover.v1.StartPodResponse
+	16, // 22: drover.v1.Pods.Remove:output_type -> drover.v1.RemovePodResponse
+	16, // [16:23] is the sub-list for method output_type
+	9,  // [9:16] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_pods_proto_init() }
@@ -1086,7 +1216,7 @@ func file_pods_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pods_proto_rawDesc), len(file_pods_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
