@@ -98,7 +98,7 @@ func (h *host) spec(ctx context.Context, p state.Pod, netns string) (pod.Spec, e
 	if err != nil {
 		return pod.Spec{}, err
 	}
-	s := pod.Spec{UID: p.UID, Name: p.Name, Manifest: m, NetNS: netns, Address: p.Addr}
+	s := pod.Spec{UID: p.UID, Name: p.Name, Epoch: p.Epoch, Manifest: m, NetNS: netns, Address: p.Addr}
 	if s.Volumes, err = h.volumeDirs(p); err != nil {
 		return s, err
 	}

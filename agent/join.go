@@ -48,7 +48,9 @@ func (a *agent) join(ctx context.Context, config migrate.Config, arriving func(u
 	})
 	// Not after that: a move whose target is lost stays open, and the other pods must not wait for it.
 	settling.Go(func() { a.pods.keepRecovering(ctx, arriving) })
+	settling.Go(func() { a.pods.keepStartingOver(ctx, arriving) })
 	settling.Go(func() { a.pods.keepRunning(ctx, arriving) })
+	settling.Go(func() { newLeftovers(a.pods).keep(ctx, arriving) })
 	settling.Go(func() { a.pods.probes.keep(ctx) })
 	keepRoutes(ctx, a.quorum, a.host.router, a.log)
 }

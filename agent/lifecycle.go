@@ -154,6 +154,9 @@ func (p *pods) keepRunning(ctx context.Context, arriving func(uid string) bool) 
 // settled says that no container of a pod is to be started, or limited after a move. It need not be taken then, from who may
 // want to move it just now.
 func (p *pods) settled(s state.Pod) bool {
+	if anew, err := p.awaitsStart(s); anew || err != nil { // what is here is of an earlier life
+		return true
+	}
 	if !p.runtime.Ready(s.UID) {
 		return true
 	}

@@ -77,7 +77,8 @@ func (p *pods) run(ctx context.Context, m *pod.Manifest) (state.Pod, error) {
 	p.take(uid)
 	defer p.give(uid)
 	r, err := p.ask(ctx, what, state.CreatePod{
-		Name: m.Name(), UID: uid, Manifest: manifest, Containers: containers, Needs: m.Needs(), Node: p.node, Created: time.Now(),
+		Name: m.Name(), UID: uid, Manifest: manifest, Containers: containers, Needs: m.Needs(), Failover: m.Failover(),
+		Node: p.node, Created: time.Now(),
 	})
 	if err != nil {
 		return state.Pod{}, err
@@ -171,18 +172,25 @@ func (p *pods) owned(s state.Pod) (state.Pod, bool) {
 func (p *pods) recover(ctx context.Context, arriving func(uid string) bool) error {
 	var errs []error
 	for _, s := range p.ledger.View().Pods() {
-		if _, ok := p.owned(s); !ok || !p.take(s.UID) {
-			continue
+		if err := p.recoverClaimed(ctx, s, arriving); err != nil {
+			errs = append(errs, fmt.Errorf("pod %s: %w", s.Name, err))
 		}
-		// Starting one takes a while, in which the others may have moved: what was read before the claim is stale.
-		if now, ok := p.owned(s); ok && !arriving(s.UID) {
-			if err := p.recoverOne(ctx, now); err != nil {
-				errs = append(errs, fmt.Errorf("pod %s: %w", s.Name, err))
-			}
-		}
-		p.give(s.UID)
 	}
 	return errors.Join(errs...)
+}
+
+// recoverClaimed recovers a pod if this node owns it and nobody else is at work on it.
+func (p *pods) recoverClaimed(ctx context.Context, s state.Pod, arriving func(uid string) bool) error {
+	if _, ok := p.owned(s); !ok || !p.take(s.UID) {
+		return nil
+	}
+	defer p.give(s.UID)
+	// Starting one takes a while, in which the others may have moved: what was read before the claim is stale.
+	now, ok := p.owned(s)
+	if !ok || arriving(s.UID) {
+		return nil
+	}
+	return p.recoverOne(ctx, now)
 }
 
 // keepRecovering recovers again and again until ctx ends: a pod may be on its way from a move that is settled later, or
@@ -210,6 +218,12 @@ func (p *pods) recoverOne(ctx context.Context, s state.Pod) error {
 	if s.Stopped {
 		return p.keepStopped(ctx, s)
 	}
+	switch anew, err := p.awaitsStart(s); {
+	case err != nil:
+		return err
+	case anew:
+		return p.startOver(ctx, s)
+	}
 	if p.runtime.Ready(s.UID) {
 		return nil
 	}
@@ -219,9 +233,9 @@ func (p *pods) recoverOne(ctx context.Context, s state.Pod) error {
 		return err
 	}
 	// A pod that came here in a move was running when it came. If nothing is known of it, its state is lost, and
-	// starting it from its image would hide that.
+	// starting it from its image would hide that. Of one that begins anew after a failover something is known by now.
 	if missing && s.Epoch > 1 {
-		return errors.New("its state is not on this host any more")
+		return p.admitLoss(ctx, s)
 	}
 	m, err := pod.ParseManifest(s.Manifest)
 	if err != nil {

@@ -55,6 +55,27 @@ func (s source) Freeze(ctx context.Context, p state.Pod) error { return s.runtim
 
 // Thaw implements [migrate.Source].
 func (s source) Thaw(ctx context.Context, p migrate.Plan) error {
+	return s.letGo(ctx, p, func(*route.Cutover) error { return nil })
+}
+
+// Revive is Thaw of a copy that its peers have gone on without: the target was lost after it had taken the pod over. All its TCP
+// connections are ended before it runs, and before a packet of it leaves. Idempotent.
+func (s source) Revive(ctx context.Context, p migrate.Plan) error {
+	return s.letGo(ctx, p, func(c *route.Cutover) error {
+		status, err := s.runtime.Status(p.Pod.UID)
+		if err != nil || status.Phase != pod.Frozen { // a revival before this one had come further: what it has now is new
+			return err
+		}
+		ended, err := c.Disconnect()
+		if err == nil {
+			s.log.Info("a frozen copy is revived, and its TCP connections are ended", "pod", p.Pod.Name, "move", p.ID, "connections", ended)
+		}
+		return err
+	})
+}
+
+// letGo lets the frozen pod go on here. before is what comes first, while nothing of it runs and its egress is shut.
+func (s source) letGo(ctx context.Context, p migrate.Plan, before func(*route.Cutover) error) error {
 	dir := s.moveDir(p.ID)
 	if err := awaitDump(ctx, dir); err != nil {
 		return err
@@ -74,7 +95,10 @@ func (s source) Thaw(ctx context.Context, p migrate.Plan) error {
 	if gone { // it has ended, as a frozen pod can't by itself, and is started again as others are
 		return errors.Join(c.OpenEgress(), c.Undivert(), os.RemoveAll(dir))
 	}
-	// The egress comes first: what the thawed pod sends must leave, or its peers wait for a time-out.
+	if err := before(c); err != nil {
+		return err
+	}
+	// The egress comes next: what the thawed pod sends must leave, or its peers wait for a time-out.
 	if err := c.OpenEgress(); err != nil {
 		return err
 	}

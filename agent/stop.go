@@ -57,10 +57,16 @@ func (p *pods) startStopped(ctx context.Context, s state.Pod) error {
 	if err := p.agree(ctx, what, state.StopPod{Name: s.Name, UID: s.UID}); err != nil {
 		return err
 	}
+	s.Stopped = false
+	switch anew, err := p.awaitsStart(s); {
+	case err != nil:
+		return fmt.Errorf("%s: %w", what, err)
+	case anew: // its node was lost while it was stopped
+		return p.startOver(ctx, s)
+	}
 	if err := p.runtime.Reset(ctx, s.UID); err != nil && !errors.Is(err, pod.ErrNotFound) {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	s.Stopped = false
 	return p.start(ctx, s)
 }
 

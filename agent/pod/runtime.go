@@ -49,6 +49,7 @@ type Runtime struct {
 type Spec struct {
 	UID        string // names the pod on this node: letters, digits, - and _
 	Name       string // the pod's name
+	Epoch      uint64 // the pod's when it was made here, or was on its way to here
 	Manifest   *Manifest
 	NetNS      string            // its network namespace, as a file
 	Address    netip.Addr        // its own, for its files and variables
