@@ -65,7 +65,7 @@ stand; 130 interrupted. drover pod exec ends with the code of its command.`,
 	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "`format` of the output: table, wide, json or yaml")
 	root.AddCommand(
 		c.podCommand(), c.migrateCommand(), c.migrationCommand(), c.imageCommand(), c.volumeCommand(), c.nodeCommand(), c.statusCommand(), c.meshCommand(),
-		c.versionCommand(), c.agentCommand(), newDoctorCommand(), newLabCommand(), newManCommand(),
+		c.versionCommand(), c.agentCommand(), c.fenceCommand(), newDoctorCommand(), newLabCommand(), newManCommand(),
 	)
 	c.noteRuns(root)
 	c.complete(root)

@@ -117,6 +117,7 @@ var importViolations = []imports{
 	{"agent/criu/images", module + "/agent"},
 	{"agent/doctor", module + "/agent/criu"},
 	{"agent/drill", module + "/transport"},
+	{"agent/fence", module + "/agent/pod"},
 	{"agent/gossip", module + "/state/quorum"},
 	{"agent/pod", module + "/agent/criu"},
 	{"agent/pod", module + "/configs"},

@@ -1,0 +1,354 @@
+//go:build root
+
+package fence
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// bound is within what a pod must stand still after the lease.
+const bound = time.Second
+
+// TestMain is also the program that the tests start: a fence, or an agent that starts one.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "fence":
+			exit(Run(Options{Dir: os.Args[3], Version: "test"}))
+		case "agent":
+			exit(standIn(os.Args[2], os.Args[3]))
+		}
+	}
+	os.Exit(m.Run())
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// hierarchies are where this host has freezers: those of version 1, of version 2, or both.
+func hierarchies(t *testing.T) map[string]string {
+	found := map[string]string{}
+	for _, at := range []struct{ version, dir, file string }{
+		{"v1", "/sys/fs/cgroup/freezer", "cgroup.procs"},
+		{"v2", "/sys/fs/cgroup/unified", "cgroup.procs"},
+		{"v2", "/sys/fs/cgroup", "cgroup.controllers"},
+	} {
+		if _, err := os.Stat(filepath.Join(at.dir, at.file)); err == nil {
+			found[at.version] = at.dir
+		}
+	}
+	require.NotEmpty(t, found, "mount a cgroup hierarchy with a freezer below /sys/fs/cgroup")
+	return found
+}
+
+// eachVersion runs a test with every freezer that the host has.
+func eachVersion(t *testing.T, f func(t *testing.T, hierarchy string)) {
+	for version, dir := range hierarchies(t) {
+		t.Run(version, func(t *testing.T) { f(t, dir) })
+	}
+}
+
+// pod is a cgroup with a container in it whose program never rests.
+type pod struct {
+	t        *testing.T
+	dir, uid string
+	inner    string
+}
+
+const spin = `while :; do i=$((i+1)); done`
+
+func newPod(t *testing.T, hierarchy string) *pod {
+	p := &pod{t: t, uid: fmt.Sprintf("fence-test-%d-%d", os.Getpid(), time.Now().UnixNano())}
+	p.dir = filepath.Join(hierarchy, p.uid)
+	p.inner = filepath.Join(p.dir, "main")
+	require.NoError(t, os.MkdirAll(p.inner, 0o755))
+	t.Cleanup(p.remove)
+	p.run(spin)
+	return p
+}
+
+// run starts a program in the pod's container.
+func (p *pod) run(script string) {
+	cmd := exec.Command("sh", "-c", `echo $$ > "$0/cgroup.procs"; echo in; `+script, p.inner)
+	out, err := cmd.StdoutPipe()
+	require.NoError(p.t, err)
+	require.NoError(p.t, cmd.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(p.t, err)
+	require.Equal(p.t, "in\n", line)
+	p.t.Cleanup(func() { // after the freezer has let it go
+		_ = cmd.Process.Kill()
+		p.thaw()
+		_ = cmd.Wait()
+	})
+}
+
+func (p *pod) thaw() {
+	for name, text := range map[string]string{"freezer.state": "THAWED", "cgroup.freeze": "0"} {
+		if path := filepath.Join(p.dir, name); exists(path) {
+			_ = os.WriteFile(path, []byte(text), 0)
+		}
+	}
+}
+
+func exists(path string) bool { _, err := os.Stat(path); return err == nil }
+
+func (p *pod) frozen() bool {
+	if text, err := os.ReadFile(filepath.Join(p.inner, "freezer.state")); err == nil {
+		return strings.TrimSpace(string(text)) == "FROZEN"
+	}
+	text, err := os.ReadFile(filepath.Join(p.inner, "cgroup.events"))
+	require.NoError(p.t, err)
+	return strings.Contains(string(text), "frozen 1")
+}
+
+func (p *pod) remove() {
+	p.thaw()
+	require.Eventually(p.t, func() bool {
+		_ = os.Remove(p.inner)
+		_ = os.Remove(p.dir)
+		return !exists(p.dir)
+	}, 5*time.Second, time.Millisecond)
+}
+
+// frozenBy waits until the pod stands still and returns how long after that moment.
+func (p *pod) frozenBy(end Instant) time.Duration {
+	for deadline := end.Boot + 10*bound; ; {
+		frozen, now := p.frozen(), Now()
+		if frozen {
+			return now.Boot - end.Boot
+		}
+		require.Less(p.t, now.Boot, deadline, "it is never frozen")
+		nap()
+	}
+}
+
+// nap leaves the processor for a moment: of a freezer the kernel tells nobody.
+func nap() {
+	t := unix.NsecToTimespec(int64(100 * time.Microsecond))
+	_ = unix.Nanosleep(&t, nil)
+}
+
+func in(d time.Duration) Instant {
+	now := Now()
+	return Instant{Boot: now.Boot + d, Wall: now.Wall + int64(d)}
+}
+
+// startFence starts one that is gone when the test is.
+func startFence(t *testing.T, dir string) *Fence {
+	f, err := Start(t.Context(), Options{Dir: dir}, "", os.Args[0], "fence")
+	require.NoError(t, err)
+	t.Cleanup(func() { endAll(t, dir) })
+	return f
+}
+
+func endAll(t *testing.T, dir string) {
+	all, err := Find(dir)
+	require.NoError(t, err)
+	for _, f := range all {
+		require.NoError(t, f.End(context.Background(), true))
+		<-f.Gone()
+	}
+}
+
+func TestFenceFreezesWhenTheLeaseEnds(t *testing.T) {
+	eachVersion(t, func(t *testing.T, hierarchy string) {
+		f, p := startFence(t, t.TempDir()), newPod(t, hierarchy)
+		p.run(spin)
+		end := in(300 * time.Millisecond)
+		_, err := f.Lease(t.Context(), end)
+		require.NoError(t, err)
+		s, err := f.Hold(t.Context(), p.uid, p.dir)
+		require.NoError(t, err)
+		require.Equal(t, []Held{{UID: p.uid}}, s.Pods)
+		require.True(t, s.Valid)
+		if mayRaise(t) {
+			require.Empty(t, s.Weak)
+		} else {
+			require.Equal(t, "the kernel may end it when memory is short: write /proc/self/oom_score_adj: permission denied", s.Weak)
+		}
+		faults := faultsOf(t, s.Pid)
+
+		late := p.frozenBy(end)
+		require.GreaterOrEqual(t, late, time.Duration(0), "before the lease ended")
+		require.Less(t, late, bound)
+		require.Equal(t, faults, faultsOf(t, s.Pid), "it needed memory that it didn't have, in pages")
+		s, err = f.Status(t.Context())
+		require.NoError(t, err)
+		require.True(t, s.Pods[0].Still)
+		require.False(t, s.Valid)
+		t.Logf("stood still %v after the end of the lease, by the fence's own account %v", late, s.Pods[0].After)
+	})
+}
+
+// mayRaise says whether root may protect a process from the kernel's out-of-memory killer here; in a container it may not.
+func mayRaise(t *testing.T) bool {
+	text, err := os.ReadFile("/proc/self/status")
+	require.NoError(t, err)
+	_, rest, _ := strings.Cut(string(text), "CapEff:")
+	var have uint64
+	_, err = fmt.Sscanf(strings.TrimSpace(rest), "%x", &have)
+	require.NoError(t, err)
+	return have&(1<<unix.CAP_SYS_RESOURCE) != 0
+}
+
+// faultsOf is how often a process had to wait for a page: from memory, and from a disk (proc_pid_stat(5), fields 10 and 12).
+func faultsOf(t *testing.T, pid int) [2]string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	require.NoError(t, err)
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	return [2]string{fields[7], fields[9]}
+}
+
+func TestFenceGoesByTheWallClockToo(t *testing.T) {
+	eachVersion(t, func(t *testing.T, hierarchy string) {
+		f, p := startFence(t, t.TempDir()), newPod(t, hierarchy)
+		end := in(200 * time.Millisecond)
+		_, err := f.Lease(t.Context(), Instant{Boot: end.Boot + time.Hour, Wall: end.Wall})
+		require.NoError(t, err)
+		_, err = f.Hold(t.Context(), p.uid, p.dir)
+		require.NoError(t, err)
+		require.Less(t, p.frozenBy(end), bound)
+	})
+}
+
+func TestFenceFreezesAtOnceWithoutALeaseAndThawsOnlyWithOne(t *testing.T) {
+	eachVersion(t, func(t *testing.T, hierarchy string) {
+		f, p := startFence(t, t.TempDir()), newPod(t, hierarchy)
+		asked := Now()
+		_, err := f.Hold(t.Context(), p.uid, p.dir)
+		require.NoError(t, err)
+		require.Less(t, p.frozenBy(asked), bound)
+		_, err = f.Thaw(t.Context(), p.uid)
+		require.ErrorContains(t, err, "lease has ended")
+
+		p.thaw() // somebody else
+		require.Eventually(t, func() bool {
+			s, err := f.Status(t.Context())
+			require.NoError(t, err)
+			return s.Pods[0].Undone == 1 && p.frozen()
+		}, bound, 10*time.Millisecond)
+
+		s, err := f.Lease(t.Context(), in(time.Hour))
+		require.NoError(t, err)
+		require.True(t, s.Pods[0].Frozen, "a lease is no order to thaw")
+		require.True(t, p.frozen())
+		s, err = f.Thaw(t.Context(), p.uid)
+		require.NoError(t, err)
+		require.False(t, s.Pods[0].Frozen)
+		require.Eventually(t, func() bool { return !p.frozen() }, bound, time.Millisecond)
+	})
+}
+
+// standIn is an agent that puts a pod under a fence, says so, and waits for its death.
+func standIn(dir, cgroup string) error {
+	ctx := context.Background()
+	f, err := Start(ctx, Options{Dir: dir}, "", os.Args[0], "fence")
+	if err != nil {
+		return err
+	}
+	end := in(time.Second)
+	if _, err := f.Lease(ctx, end); err != nil {
+		return err
+	}
+	if _, err := f.Hold(ctx, "orphan", cgroup); err != nil {
+		return err
+	}
+	fmt.Println(int64(end.Boot))
+	<-f.Gone()
+	return nil
+}
+
+func TestFenceOutlivesItsAgent(t *testing.T) {
+	eachVersion(t, func(t *testing.T, hierarchy string) {
+		dir, p := t.TempDir(), newPod(t, hierarchy)
+		agent := exec.Command(os.Args[0], "agent", dir, p.dir)
+		out, err := agent.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, agent.Start())
+		t.Cleanup(func() { endAll(t, dir) })
+		var end int64
+		_, err = fmt.Fscan(out, &end)
+		require.NoError(t, err)
+		require.NoError(t, agent.Process.Kill())
+		require.Error(t, agent.Wait())
+		require.False(t, p.frozen())
+
+		late := p.frozenBy(Instant{Boot: time.Duration(end)})
+		require.GreaterOrEqual(t, late, time.Duration(0))
+		require.Less(t, late, bound)
+
+		found, err := Find(dir)
+		require.NoError(t, err)
+		require.Len(t, found, 1)
+		s, err := found[0].Lease(t.Context(), in(time.Hour))
+		require.NoError(t, err)
+		require.Equal(t, "orphan", s.Pods[0].UID)
+		_, err = found[0].Thaw(t.Context(), "orphan")
+		require.NoError(t, err)
+		require.NoError(t, found[0].Close())
+	})
+}
+
+func TestFenceEndsOnlyWhenItIsToldTo(t *testing.T) {
+	dir := t.TempDir()
+	f, p := startFence(t, dir), newPod(t, hierarchies(t)[anyVersion(t)])
+	s, err := f.Hold(t.Context(), p.uid, p.dir)
+	require.NoError(t, err)
+	require.NoError(t, unix.Kill(s.Pid, unix.SIGTERM))
+	require.ErrorContains(t, f.End(t.Context(), false), "1 pods are under it")
+
+	next := startFence(t, dir) // takes over
+	_, err = next.Hold(t.Context(), p.uid, p.dir)
+	require.NoError(t, err)
+	require.NoError(t, f.End(t.Context(), true))
+	<-f.Gone()
+	require.True(t, p.frozen(), "no gap")
+
+	s, err = next.Status(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, unix.Kill(s.Pid, unix.SIGKILL))
+	<-next.Gone()
+	_, err = next.Status(t.Context())
+	require.Error(t, err)
+	found, err := Find(dir)
+	require.NoError(t, err)
+	require.Empty(t, found)
+	sockets, err := filepath.Glob(filepath.Join(dir, "[0-9]*"))
+	require.NoError(t, err)
+	require.Empty(t, sockets)
+}
+
+func anyVersion(t *testing.T) string {
+	for version := range hierarchies(t) {
+		return version
+	}
+	return ""
+}
+
+func TestFenceRefusesWhatItCantHold(t *testing.T) {
+	f := startFence(t, t.TempDir())
+	_, err := f.Hold(t.Context(), "web", "/nowhere")
+	require.ErrorContains(t, err, "opening the freezer of /nowhere")
+	_, err = f.Hold(t.Context(), "web")
+	require.Error(t, err)
+	s, err := f.Status(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, s.Pods)
+}
