@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/drover-mesh/drover/test/isolation"
 )
 
 // orders are what an agent does until it is killed.
@@ -81,7 +83,7 @@ func crash(t *testing.T, o orders) {
 	o.Dump.Freezer = nil
 	data, err := json.Marshal(o)
 	require.NoError(t, err)
-	cmd := reexec("agent", nil)
+	cmd := isolation.Command("agent")
 	cmd.Env = append(cmd.Env, ordersVariable+"="+string(data))
 	cmd.Stdout = nil
 	out, err := cmd.StdoutPipe()

@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/drover-mesh/drover/test/isolation"
 )
 
 const (
@@ -49,10 +51,10 @@ func newSites(t *testing.T) (*site, *site) {
 }
 
 func (s *site) netns() string  { return "drover-criu-" + s.name }
-func (s *site) cgroup() string { return "/" + os.Getenv(nameVariable) + "/" + s.name }
+func (s *site) cgroup() string { return "/" + isolation.Name() + "/" + s.name }
 
 // disk is for what can't lie on a tmpfs: an overlay's upper layer.
-func (s *site) disk() string { return filepath.Join("/var/tmp", os.Getenv(nameVariable), s.name) }
+func (s *site) disk() string { return filepath.Join("/var/tmp", isolation.Name(), s.name) }
 
 func (s *site) freezer() testFreezer {
 	return testFreezer(filepath.Join("/sys/fs/cgroup/freezer", s.cgroup()))
@@ -94,7 +96,7 @@ func (s *site) unmute(t *testing.T) {
 func (s *site) bundle(t *testing.T) {
 	config := map[string]any{
 		"ociVersion": "1.0.2", "hostname": "pod", "root": map[string]any{"path": s.dir + "/root"},
-		"process":     map[string]any{"args": []string{"/pod"}, "env": []string{roleVariable + "=pod"}, "cwd": "/"},
+		"process":     map[string]any{"args": []string{"/pod"}, "env": []string{isolation.Environ("pod")}, "cwd": "/"},
 		"annotations": map[string]any{"org.criu.config": s.dir + "/criu.conf"},
 		"mounts": []map[string]any{
 			{"destination": "/proc", "type": "proc", "source": "proc"},

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/drover-mesh/drover/test/isolation"
 )
 
 // The freezer of cgroup v2 is there on hosts with v1 controllers too, in the hierarchy named unified.
@@ -18,10 +20,10 @@ func TestFreezerOfBothVersions(t *testing.T) {
 	v2 := "/sys/fs/cgroup"
 	freezers := map[string]Freezer{}
 	if !unified(v2) {
-		freezers["v1"] = Freezer{dir: filepath.Join("/sys/fs/cgroup/freezer", os.Getenv(nameVariable)+"-freezer")}
+		freezers["v1"] = Freezer{dir: filepath.Join("/sys/fs/cgroup/freezer", isolation.Name()+"-freezer")}
 		v2 += "/unified"
 	}
-	freezers["v2"] = Freezer{dir: filepath.Join(v2, os.Getenv(nameVariable)+"-freezer"), v2: true}
+	freezers["v2"] = Freezer{dir: filepath.Join(v2, isolation.Name()+"-freezer"), v2: true}
 	for name, f := range freezers {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, os.Mkdir(f.dir, 0o755))

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/drover-mesh/drover/test/isolation"
 )
 
 // main is the name of a test pod's only container.
@@ -24,7 +26,7 @@ const main = "main"
 const uid = "drover-pod-test"
 
 func testConfig() Config {
-	return Config{StateDir: "/run/drover-pod/state", RunDir: "/run/drover-pod/run", CgroupParent: "/" + os.Getenv(nameVariable)}
+	return Config{StateDir: "/run/drover-pod/state", RunDir: "/run/drover-pod/run", CgroupParent: "/" + isolation.Name()}
 }
 
 // newRuntime gives a runtime and a pod that runs that script.
@@ -40,7 +42,7 @@ func newRuntime(t *testing.T, script string) (*Runtime, Spec) {
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, r.Remove(context.Background(), uid))
-		shell(t, "umount %[1]s/root; rm -rf %[1]s; for d in /sys/fs/cgroup/%[2]s /sys/fs/cgroup/*/%[2]s; do [ ! -d $d ] || rmdir $d; done", dir, os.Getenv(nameVariable))
+		shell(t, "umount %[1]s/root; rm -rf %[1]s; for d in /sys/fs/cgroup/%[2]s /sys/fs/cgroup/*/%[2]s; do [ ! -d $d ] || rmdir $d; done", dir, isolation.Name())
 		all, err := r.List()
 		require.NoError(t, err)
 		require.Empty(t, all)
@@ -202,7 +204,7 @@ func TestPodOutlivesItsAgent(t *testing.T) {
 	r, s := newRuntime(t, `i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.02; done`)
 	data, err := json.Marshal(s)
 	require.NoError(t, err)
-	cmd := reexec("agent", nil)
+	cmd := isolation.Command("agent")
 	cmd.Env = append(cmd.Env, specVariable+"="+string(data), "NOTIFY_SOCKET=/run/nowhere")
 	cmd.Stdout = nil
 	out, err := cmd.StdoutPipe()

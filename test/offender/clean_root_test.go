@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/drover-mesh/drover/test/isolation"
 )
 
 // clean does what servers do, and CRIU knows to move: listeners with workers, pipes, sockets in pairs, memory that is shared
@@ -111,7 +113,7 @@ func files() error {
 func family() error {
 	for range 2 {
 		cmd := exec.Command("/offender")
-		cmd.Env = []string{roleVariable + "=child"}
+		cmd.Env = []string{isolation.Environ("child")}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		if err := cmd.Start(); err != nil {
 			return err

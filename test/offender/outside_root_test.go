@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/drover-mesh/drover/test/isolation"
 )
 
 // What people do to a container from outside.
@@ -46,7 +48,7 @@ func gives(open func() (int, error)) func(*testing.T, *container) {
 }
 
 func executes(t *testing.T, c *container) {
-	shell(t, "runc --root %s/runc exec --detach --env %s=child %s /offender </dev/null >/dev/null 2>&1", c.dir, roleVariable, c.id)
+	shell(t, "runc --root %s/runc exec --detach --env %s %s /offender </dev/null >/dev/null 2>&1", c.dir, isolation.Environ("child"), c.id)
 	eventually(t, "the program", func() bool {
 		for pid := range strings.FieldsSeq(read(filepath.Join(c.freezer().Path(), "cgroup.procs"))) {
 			if pid != itoa(c.init) && read(filepath.Join("/proc", pid, "comm")) == "offender\n" {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/drover-mesh/drover/agent/criu"
 	"github.com/drover-mesh/drover/agent/preflight"
+	"github.com/drover-mesh/drover/test/isolation"
 )
 
 // play does what a role says, leaves a note that it has, and lives on.
@@ -88,7 +89,7 @@ func (p *pod) run(t *testing.T, name, role string, o options) *container {
 	t.Helper()
 	c := &container{
 		id: p.netns + "." + name, dir: filepath.Join("/run/offender", p.netns, name),
-		disk: filepath.Join("/var/tmp", os.Getenv(nameVariable), p.netns, name), pod: p,
+		disk: filepath.Join("/var/tmp", isolation.Name(), p.netns, name), pod: p,
 	}
 	p.containers = append(p.containers, c)
 	self, err := os.Executable()
@@ -124,7 +125,7 @@ func (c *container) config(role string, o options) map[string]any {
 	return map[string]any{
 		"ociVersion": "1.0.2", "hostname": "pod", "root": map[string]any{"path": c.dir + "/root"},
 		"process": map[string]any{
-			"args": []string{"/offender"}, "env": []string{roleVariable + "=" + role, "GODEBUG=multipathtcp=0"}, "cwd": "/", "capabilities": sets,
+			"args": []string{"/offender"}, "env": []string{isolation.Environ(role), "GODEBUG=multipathtcp=0"}, "cwd": "/", "capabilities": sets,
 			"rlimits": []map[string]any{{"type": "RLIMIT_NOFILE", "hard": 4096, "soft": 4096}},
 		},
 		"mounts": []map[string]any{
@@ -144,7 +145,7 @@ func (c *container) config(role string, o options) map[string]any {
 	}
 }
 
-func (c *container) cgroup() string { return "/" + os.Getenv(nameVariable) + "/" + c.id }
+func (c *container) cgroup() string { return "/" + isolation.Name() + "/" + c.id }
 
 func (c *container) freezer() freezer {
 	if path := filepath.Join("/sys/fs/cgroup/freezer", c.cgroup()); exists(path) {

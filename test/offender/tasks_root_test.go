@@ -12,12 +12,14 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/drover-mesh/drover/test/isolation"
 )
 
 // nested starts a process in a namespace of its own.
 func nested(flag uintptr) error {
 	cmd := exec.Command("/offender")
-	cmd.Env = []string{roleVariable + "=child"}
+	cmd.Env = []string{isolation.Environ("child")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flag}
 	return cmd.Start()
 }
@@ -38,7 +40,7 @@ func traced() error {
 	go func() {
 		runtime.LockOSThread() // the tracer is a thread
 		cmd := exec.Command("/offender")
-		cmd.Env = []string{roleVariable + "=child"}
+		cmd.Env = []string{isolation.Environ("child")}
 		err := cmd.Start()
 		if err == nil {
 			const seize = 0x4206 // PTRACE_SEIZE
