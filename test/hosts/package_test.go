@@ -84,5 +84,5 @@ func (w *world) purge(t *testing.T) {
 	require.Equal(t, w.before[w.h2], must(t, w.h2, traces)+"\n")
 	must(t, w.h1, "drover pod get redis")
 	// What was on a node that is gone for good is gone too.
-	must(t, w.h1, "drover pod rm other; drover node rm h2")
+	must(t, w.h1, "drover node rm h2 --delete-pods; ! drover pod get other")
 }

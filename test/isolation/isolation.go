@@ -63,7 +63,10 @@ func isolate(name string) int {
 		return 1
 	}
 	name = fmt.Sprintf("drover-%s-%d", name, os.Getpid())
-	os.Setenv(nameVariable, name)
+	if err := os.Setenv(nameVariable, name); err != nil {
+		fmt.Println(err)
+		return 1
+	}
 	tests := Command(asInit)
 	tests.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL}
 	code := exitCode(tests.Run())
