@@ -24,6 +24,10 @@ type request struct {
 	Join *joining `json:"join,omitempty"`
 	// Leave is a plain node that was a server.
 	Leave string `json:"leave,omitempty"`
+	// Renew is a node that wants a lease.
+	Renew string `json:"renew,omitempty"`
+	// Confirm asks a server for Raft's term, as the server that gets it knows it.
+	Confirm bool `json:"confirm,omitempty"`
 	// Who asks whoever gets the request for its standing.
 	Who bool `json:"who,omitempty"`
 	// Mesh is the ID of the mesh that the asking node is in, as far as it knows.
@@ -40,6 +44,10 @@ type answer struct {
 	// that the committed state knows it as a server.
 	Member string `json:"member,omitempty"`
 	Server bool   `json:"server,omitempty"`
+	// Grant answers Renew.
+	Grant *grant `json:"grant,omitempty"`
+	// Term answers Confirm.
+	Term uint64 `json:"term,omitempty"`
 	// Standing answers Who.
 	Standing *standing `json:"standing,omitempty"`
 
@@ -95,7 +103,7 @@ func (q *Quorum) HandleForward(ctx context.Context, data []byte) ([]byte, error)
 // validate keeps out of the log what the machine could not decode.
 func (r request) validate() error {
 	asked := 0
-	for _, is := range []bool{r.Command != nil, r.Barrier, r.Join != nil, r.Leave != "", r.Who} {
+	for _, is := range []bool{r.Command != nil, r.Barrier, r.Join != nil, r.Leave != "", r.Renew != "", r.Confirm, r.Who} {
 		if is {
 			asked++
 		}
@@ -104,7 +112,10 @@ func (r request) validate() error {
 		return fmt.Errorf("it asks for %d things", asked)
 	}
 	if r.Command != nil {
-		_, _, err := state.Decode(r.Command)
+		_, c, err := state.Decode(r.Command)
+		if err == nil {
+			err = leadersOwn(c)
+		}
 		return err
 	}
 	return nil
@@ -122,6 +133,10 @@ func (q *Quorum) handle(ctx context.Context, r request) (answer, error) {
 	switch {
 	case !sameMesh(r.Mesh, mesh) || leads && r.Mesh != "" && r.Mesh != mesh:
 		return answer{}, fmt.Errorf("%w: %s is in another mesh", ErrNotProposed, q.cfg.Node)
+	case r.Confirm && s == nil:
+		return answer{}, fmt.Errorf("%w: %s is no server", ErrNotProposed, q.cfg.Node)
+	case r.Confirm:
+		return answer{Term: s.raft.CurrentTerm()}, nil
 	case leads:
 		return s.serve(ctx, r)
 	case leader != "" && leader != q.cfg.Node && r.Relay:

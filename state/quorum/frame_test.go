@@ -43,7 +43,7 @@ func TestFrames(t *testing.T) {
 
 // filled is a machine that has applied so many commands.
 func filled(t testing.TB, commands int) *machine {
-	m := newMachine(newBoard())
+	m := newMachine(&board{})
 	for range commands {
 		data, err := state.Encode(newID(), register("ams", true))
 		require.NoError(t, err)
@@ -102,7 +102,7 @@ func FuzzFollow(f *testing.F) {
 	f.Add([]byte{frameEntry, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1})
 	f.Add([]byte{framePart, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		q := &Quorum{cfg: Config{Node: "syd", Log: testLog("syd"), timing: quick()}, log: testLog("syd"), board: newBoard()}
+		q := &Quorum{cfg: Config{Node: "syd", Log: testLog("syd"), timing: quick()}, log: testLog("syd"), board: &board{}}
 		q.ctx, q.cancel = context.WithCancel(context.Background())
 		defer q.cancel()
 		follower := newFollower(q)

@@ -44,7 +44,9 @@ type mesh struct {
 	dirs   map[string]string
 	roles  map[string]bool // is it a server?
 	nodes  map[string]*Quorum
-	dead   time.Duration // Config.DeadAfter
+	dead   time.Duration            // Config.DeadAfter
+	leases map[string]time.Duration // Config.Lease
+	clocks map[string]*clock
 }
 
 // servers are those of most tests. Other nodes are plain, unless a test says otherwise.
@@ -63,6 +65,7 @@ func emptyMesh(t testing.TB, delay time.Duration, timing timing, first ...string
 	m := &mesh{
 		t: t, net: newMemnet(delay), timing: timing, first: first,
 		dirs: map[string]string{}, roles: map[string]bool{}, nodes: map[string]*Quorum{},
+		leases: map[string]time.Duration{}, clocks: map[string]*clock{},
 	}
 	for _, s := range first {
 		m.roles[s] = true
@@ -77,6 +80,7 @@ func (m *mesh) config(node string) Config {
 	}
 	cfg := Config{
 		Node: node, Dir: m.dirs[node], Server: m.roles[node], Log: testLog(node), timing: m.timing, DeadAfter: m.dead,
+		Lease: m.leases[node], Clock: m.clock(node).read,
 		Dial: m.net.dial(node), Listen: m.net.listen(node), Forward: m.net.forward(node),
 	}
 	for _, s := range m.first {

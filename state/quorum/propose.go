@@ -21,6 +21,9 @@ import (
 // it some tens of milliseconds later: see Sync and Await.
 func (q *Quorum) Propose(ctx context.Context, c state.Command) (state.Result, error) {
 	data, err := state.Encode(newID(), c)
+	if err == nil {
+		err = leadersOwn(c)
+	}
 	if err != nil {
 		return state.Result{}, fmt.Errorf("proposing: %w", notProposed(err))
 	}
@@ -170,6 +173,9 @@ func (s *seat) serve(ctx context.Context, r request) (answer, error) {
 		return s.join(ctx, *r.Join)
 	case r.Leave != "":
 		return s.leave(ctx, r.Leave)
+	case r.Renew != "":
+		g, err := s.regent.grant(ctx, r.Renew)
+		return answer{Grant: g}, err
 	}
 	future := s.raft.Apply(r.Command, s.timing.rpc)
 	if err := s.await(ctx, future); err != nil {

@@ -22,6 +22,7 @@
 package quorum
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/drover-mesh/drover/state"
 )
 
 // Config says what Open needs. Raft's server IDs and addresses are the names of nodes.
@@ -57,6 +60,11 @@ type Config struct {
 	// handed over, say because no connection could be made, the error Is ErrNotProposed.
 	Forward func(ctx context.Context, node string, data []byte) ([]byte, error)
 	Log     *slog.Logger
+	// Lease is how long the leases are that this server grants while it leads, 0 is state.DefaultLease.
+	Lease time.Duration
+	// Clock reads two clocks of this node, by which its leases end: one that counts suspend (CLOCK_BOOTTIME), and the time of day.
+	// A node without one never holds a lease.
+	Clock func() (boot time.Duration, wall time.Time)
 
 	timing timing // zero means wan()
 }
@@ -73,9 +81,10 @@ var errClosed = errors.New("the quorum is closed")
 
 // A Quorum is one node's part in the agreement. Its methods may be called concurrently.
 type Quorum struct {
-	cfg   Config
-	log   *slog.Logger
-	board *board
+	cfg     Config
+	log     *slog.Logger
+	board   *board
+	tenancy tenancy
 
 	seat     atomic.Pointer[seat]     // nil as long as this node isn't in Raft
 	follower atomic.Pointer[follower] // nil while this node need not follow a server
@@ -100,19 +109,22 @@ func Open(ctx context.Context, cfg Config) (*Quorum, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("opening the quorum: %w", err)
 	}
-	q := &Quorum{cfg: cfg, log: cfg.Log, board: newBoard()}
+	q := &Quorum{cfg: cfg, log: cfg.Log, board: &board{}}
 	q.ctx, q.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if !cfg.Server {
+	if cfg.Server {
+		s, d, err := q.resume()
+		if err != nil {
+			q.cancel()
+			return nil, fmt.Errorf("opening the quorum in %s: %w", cfg.Dir, err)
+		}
+		q.tasks.spawn(func() { q.closed = q.serve(s, d) })
+	} else {
 		q.startFollowing()
 		q.tasks.spawn(q.retire)
-		return q, nil
 	}
-	s, d, err := q.resume()
-	if err != nil {
-		q.cancel()
-		return nil, fmt.Errorf("opening the quorum in %s: %w", cfg.Dir, err)
+	if cfg.Clock != nil {
+		q.tasks.spawn(q.rent)
 	}
-	q.tasks.spawn(func() { q.closed = q.serve(s, d) })
 	return q, nil
 }
 
@@ -125,6 +137,9 @@ func (c Config) validate() error {
 	case c.Dial == nil, c.Listen == nil, c.Forward == nil, c.Log == nil:
 		return errors.New("it needs Dial, Listen, Forward and Log")
 	}
+	if err := state.CheckLease(c.lease()); err != nil {
+		return err
+	}
 	seen := map[string]bool{}
 	for _, s := range c.Bootstrap {
 		if s.Name == "" || seen[s.Name] {
@@ -134,6 +149,8 @@ func (c Config) validate() error {
 	}
 	return nil
 }
+
+func (c Config) lease() time.Duration { return cmp.Or(c.Lease, state.DefaultLease) }
 
 // Close hands leadership over if this node leads, then stops and waits for everything that Open started.
 // Whoever waits in Propose gets an error. The streams are closed too.

@@ -26,6 +26,7 @@ type seat struct {
 	streams *streams // of Raft
 	follows *streams // of Follow
 	roster  *roster
+	regent  *regent
 	held    atomic.Pointer[string] // who should leave and can't be spared, while this server leads
 
 	ctx     context.Context // ends when close begins to tear down
@@ -55,6 +56,8 @@ func (q *Quorum) sit(d *disk) (s *seat, err error) {
 	s.watchLeader()
 	s.tasks.spawn(newFeed(s).run)
 	s.tasks.spawn(s.reconcile)
+	s.regent = &regent{seat: s, witness: &witness{seat: s, ask: q.forward}, lease: q.cfg.lease()}
+	s.tasks.spawn(s.regent.run)
 	q.seat.Store(s)
 	return s, nil
 }

@@ -99,6 +99,7 @@ func (f *follower) restore(head []byte, r io.Reader) error {
 		f.log.Error("the mesh was recovered without what this node had heard of it", "heard", have.Index(), "mesh", got.Index())
 		f.machine.set(fresh)
 		f.board.replace(got)
+		f.dropLease()
 	case got.Index() > have.Index(): // else another server was faster
 		f.board.show(f.machine.set(fresh))
 	}

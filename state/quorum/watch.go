@@ -8,15 +8,48 @@ import (
 	"github.com/drover-mesh/drover/state"
 )
 
-// A board shows the newest state that this node has heard of, from whomever, and tells those who watch. It never
-// goes back, so that a node may change from following a server to being one.
-type board struct {
+// A bell tells those who watch that something has changed. Its zero value is ready.
+type bell struct {
 	mu       sync.Mutex
-	view     state.View
 	watchers map[chan struct{}]struct{}
 }
 
-func newBoard() *board { return &board{watchers: map[chan struct{}]struct{}{}} }
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for ch := range b.watchers {
+		select {
+		case ch <- struct{}{}:
+		default: // it hasn't looked since the last message
+		}
+	}
+}
+
+// watch returns a channel on which the first message is at once, until ctx ends.
+func (b *bell) watch(ctx context.Context) <-chan struct{} {
+	ch := make(chan struct{}, 1)
+	ch <- struct{}{}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.watchers == nil {
+		b.watchers = map[chan struct{}]struct{}{}
+	}
+	b.watchers[ch] = struct{}{}
+	context.AfterFunc(ctx, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.watchers, ch)
+	})
+	return ch
+}
+
+// A board shows the newest state that this node has heard of, from whomever, and tells those who watch. It never
+// goes back, so that a node may change from following a server to being one.
+type board struct {
+	bell
+	mu   sync.Mutex
+	view state.View
+}
 
 // show puts a view on the board unless it is older.
 func (b *board) show(v state.View) {
@@ -24,7 +57,7 @@ func (b *board) show(v state.View) {
 	defer b.mu.Unlock()
 	if v.Index() > b.view.Index() {
 		b.view = v
-		b.notify()
+		b.ring()
 	}
 }
 
@@ -33,7 +66,7 @@ func (b *board) replace(v state.View) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.view = v
-	b.notify()
+	b.ring()
 }
 
 func (b *board) look() state.View {
@@ -43,35 +76,7 @@ func (b *board) look() state.View {
 }
 
 // stir tells those who watch of something that isn't in the view.
-func (b *board) stir() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.notify()
-}
-
-// notify needs b.mu.
-func (b *board) notify() {
-	for ch := range b.watchers {
-		select {
-		case ch <- struct{}{}:
-		default: // it hasn't looked since the last message
-		}
-	}
-}
-
-func (b *board) watch(ctx context.Context) <-chan struct{} {
-	ch := make(chan struct{}, 1)
-	ch <- struct{}{}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.watchers[ch] = struct{}{}
-	context.AfterFunc(ctx, func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		delete(b.watchers, ch)
-	})
-	return ch
-}
+func (b *board) stir() { b.ring() }
 
 // View returns the state as far as this node has heard.
 func (q *Quorum) View() state.View { return q.board.look() }
