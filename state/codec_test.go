@@ -33,7 +33,7 @@ func everyCommand() []Command {
 		Reserve{"m-1", "redis", "ams", "fra"},
 		Activate{"m-1", "fra", 2},
 		Abort{"m-1", "why", "u-1", 2},
-		Return{"m-1", "fra", "why"},
+		Return{Migration: "m-1", Node: "fra", Reason: "why", Ran: true, At: time.Unix(7, 0).UTC()},
 		Complete{"m-1", "fra"},
 		Reign{"ams", 3, 6 * time.Second, true},
 		Failover{"u-1", 1, "ams", "fra", 3, time.Unix(1, 5).UTC(), "why"},

@@ -113,7 +113,7 @@ func (w *watcher) checkPod(v View, p Pod) error {
 	return nil
 }
 
-// checkOrigin: a life begins with an epoch of its own, later than the one before; who has no policy has one life.
+// checkOrigin: a life begins with an epoch of its own, later than the one before; who has no policy never begins from its image again.
 func (w *watcher) checkOrigin(p Pod) error {
 	before, _ := w.before.Pod(p.Name)
 	switch o := p.Origin; {
@@ -121,7 +121,7 @@ func (w *watcher) checkOrigin(p Pod) error {
 		if before.UID == p.UID && before.Origin != nil {
 			return fmt.Errorf("pod %s has forgotten how its life began", p.Name)
 		}
-	case !p.NeedsLease():
+	case !p.NeedsLease() && o.Kind == OriginImage:
 		return fmt.Errorf("pod %s has no policy, and began anew: %+v", p.Name, *o)
 	case o.Epoch > p.Epoch || o.Lost == "" || (o.Kind == OriginFrozen) != (o.Move != ""):
 		return fmt.Errorf("pod %s is in epoch %d, and began with %+v", p.Name, p.Epoch, *o)

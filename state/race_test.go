@@ -24,7 +24,7 @@ func contenders() []contender {
 		{"Activate", Activate{"m-1", "fra", 2}},
 		{"Abort", Abort{Migration: "m-1", UID: "u-1", Epoch: 2}},
 		{"Complete", Complete{"m-1", "fra"}},
-		{"Return", Return{"m-1", "fra", "restore failed"}},
+		{"Return", Return{Migration: "m-1", Node: "fra", Reason: "restore failed"}},
 		{"source lost", AbortAndFailover{"m-1", "u-1", 1, "ams", "nyc", false, 3, at, "lost"}},
 		{"target lost", AbortAndFailover{"m-1", "u-1", 2, "fra", "ams", false, 3, at, "lost"}},
 		{"both lost", AbortAndFailover{"m-1", "u-1", 2, "fra", "nyc", true, 3, at, "lost"}},

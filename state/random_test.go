@@ -185,7 +185,7 @@ func (g *generator) command(v View) Command {
 	case 7, 8, 9, 10, 11, 12, 13, 14:
 		return Activate{record.ID, record.Target, record.Epoch}
 	case 15, 16:
-		return Return{record.ID, record.Target, "restore failed"}
+		return Return{Migration: record.ID, Node: record.Target, Reason: "restore failed", Ran: g.IntN(3) == 0, At: time.Unix(int64(g.count), 0)}
 	case 17, 18, 19, 20:
 		return Complete{record.ID, record.Target}
 	default:

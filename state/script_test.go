@@ -180,7 +180,7 @@ func parse(t *testing.T, verb, name string, args map[string]string) Command {
 	case "abort":
 		return Abort{Migration: name, Reason: args["reason"], UID: args["uid"], Epoch: number(t, args["epoch"])}
 	case "return":
-		return Return{name, args["node"], args["reason"]}
+		return Return{Migration: name, Node: args["node"], Reason: args["reason"], Ran: args["ran"] == "yes"}
 	case "complete":
 		return Complete{name, args["node"]}
 	case "reign":
