@@ -17,6 +17,7 @@ import (
 
 	"github.com/drover-mesh/drover/agent/api"
 	"github.com/drover-mesh/drover/agent/drill"
+	"github.com/drover-mesh/drover/agent/fence"
 	"github.com/drover-mesh/drover/agent/gossip"
 	"github.com/drover-mesh/drover/agent/migrate"
 	"github.com/drover-mesh/drover/agent/pod"
@@ -150,8 +151,8 @@ func (a *agent) openQuorum(ctx context.Context) error {
 	a.quorum, err = quorum.Open(ctx, quorum.Config{
 		Node: a.config.Node, Dir: filepath.Join(a.config.StateDir, "raft"),
 		Server: a.config.Role == configs.Server, Bootstrap: servers, Peers: a.peersAlive,
-		DeadAfter: time.Duration(a.config.DeadServerAfter),
-		Dial:      quorumStreams{a.transport}.dial, Listen: quorumStreams{a.transport}.listen,
+		DeadAfter: time.Duration(a.config.DeadServerAfter), Lease: time.Duration(a.config.Lease), Clock: bothClocks,
+		Dial: quorumStreams{a.transport}.dial, Listen: quorumStreams{a.transport}.listen,
 		Forward: forwarder{a.peers}.forward, Log: a.log.With("part", "quorum"),
 	})
 	if err != nil {
@@ -159,6 +160,12 @@ func (a *agent) openQuorum(ctx context.Context) error {
 	}
 	a.onClose(a.quorum.Close)
 	return nil
+}
+
+// bothClocks are those by which the leases of this node end, in its agent and in its fence.
+func bothClocks() (boot time.Duration, wall time.Time) {
+	now := fence.Now()
+	return now.Boot, time.Unix(0, now.Wall)
 }
 
 func (a *agent) journals() string { return filepath.Join(a.config.StateDir, "moves") }

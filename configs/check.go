@@ -45,6 +45,8 @@ func (c *Config) check(doc *document) {
 	k.addresses(c)
 	k.servers(c)
 	k.assert(c.DeadServerAfter == 0 || c.DeadServerAfter >= Duration(time.Minute), "deadServerAfter", "%v is too short", c.DeadServerAfter)
+	k.assert(c.Lease >= Duration(2*time.Second), "lease", "%v is too short", c.Lease)
+	k.assert(c.Lease <= Duration(time.Minute), "lease", "%v is too long", c.Lease)
 	k.labels(c.Labels)
 	k.podCIDR(c)
 	k.assert(c.Overlay.VNI > 0 && c.Overlay.VNI < 1<<24, "overlay.vni", "%d is no network identifier", c.Overlay.VNI)

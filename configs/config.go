@@ -26,6 +26,8 @@ type Config struct {
 	Servers []string         `yaml:"servers" want:"names of the servers with which a new mesh begins, the same list on each, such as [ams, fra, nyc]; or role, in a mesh that is there"`
 	// DeadServerAfter is quorum.Config's DeadAfter.
 	DeadServerAfter Duration `yaml:"deadServerAfter" want:"a duration of a minute or more, such as 10m; \"\" is never"`
+	// Lease is quorum.Config's Lease.
+	Lease Duration `yaml:"lease" want:"a duration from 2s to 1m, such as 6s"`
 
 	PodCIDR netip.Prefix `yaml:"podCIDR" want:"an IPv4 network of /8 to /28, such as 10.88.0.0/16"`
 	Overlay Overlay      `yaml:"overlay"`
@@ -91,6 +93,8 @@ func Default() Config {
 		// A server that is rebooted, firmware and file system check and all, should be back sooner: to let it in anew is
 		// harmless, but means work. Until another one fails too, there is no hurry.
 		DeadServerAfter: Duration(10 * time.Minute),
+		// A pod of a lost host is down for little more than that; one of a host that is cut off for less goes on.
+		Lease: Duration(6 * time.Second),
 
 		PodCIDR:      netip.MustParsePrefix("10.88.0.0/16"),
 		Overlay:      Overlay{VNI: 4088, Port: 4789},

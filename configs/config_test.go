@@ -112,7 +112,7 @@ func TestErrorShowsLineAndValidFields(t *testing.T) {
 agent.yaml:3:1: unknown field "adddress"; did you mean "address"?
     3 | adddress: 10.77.1.1:7400
       | ^
-  valid: node, site, address, gossip, join, role, servers, deadServerAfter, podCIDR, overlay, labels, identity, stateDir, runDir, socket, cgroupDriver, cgroupParent, registries, bulkRate, log`)
+  valid: node, site, address, gossip, join, role, servers, deadServerAfter, lease, podCIDR, overlay, labels, identity, stateDir, runDir, socket, cgroupDriver, cgroupParent, registries, bulkRate, log`)
 
 	_, err = Parse("agent.yaml", []byte(minimal+"log: {level: inof}\n"))
 	require.EqualError(t, err, `agent.yaml:4:14: log.level: "inof" is not valid; did you mean "info"?
@@ -172,6 +172,9 @@ func TestWrongValues(t *testing.T) {
 		{"CIDR has the address", minimal + "podCIDR: 10.77.0.0/16", "contains 10.77.1.1"},
 		{"duration without unit", minimal + "deadServerAfter: 10", "deadServerAfter: the number 10 is not valid"},
 		{"duration too short", minimal + "deadServerAfter: 59s", "deadServerAfter: 59s is too short"},
+		{"lease too short", minimal + "lease: 1999ms", "lease: 1.999s is too short"},
+		{"no lease", minimal + "lease: \"\"", "lease"},
+		{"lease too long", minimal + "lease: 61s", "lease: 1m1s is too long"},
 		{"negative duration", minimal + "deadServerAfter: -10m", "deadServerAfter: -10m is too short"},
 		{"rate without unit", minimal + "bulkRate: 100", "bulkRate: the number 100 is not valid"},
 		{"rate in a wrong unit", minimal + "bulkRate: 100MB/s", `bulkRate: "100MB/s" is not valid`},

@@ -35,6 +35,7 @@ func (c Config) Format() []byte {
 		line("role", text(string(c.Role)))
 	}
 	unless(d.DeadServerAfter.String(), "deadServerAfter", c.DeadServerAfter.String())
+	unless(d.Lease.String(), "lease", c.Lease.String())
 	line("podCIDR", c.PodCIDR.String()) // IPv4
 	if c.Overlay != d.Overlay {
 		line("overlay", fmt.Sprintf("{vni: %d, port: %d}", c.Overlay.VNI, c.Overlay.Port))

@@ -18,6 +18,7 @@ address: 10.77.1.1:1
 gossip: 10.77.1.2:2
 servers: ["1", "true", x-1]
 deadServerAfter: 1h30m
+lease: 20s
 podCIDR: 10.99.0.0/16
 overlay: {vni: 7, port: 8}
 labels: {disk: ssd, example.org/a_B: "1.5", empty: "", t: "true"}

@@ -62,6 +62,11 @@ func (l Lease) Left(boot time.Duration, wall time.Time) time.Duration {
 	return max(0, l.Duration-max(byBoot, byWall))
 }
 
+// End is when the lease ends, by the one clock and by the other.
+func (l Lease) End() (boot time.Duration, wall time.Time) {
+	return l.Boot + l.Duration, l.Wall.Round(0).Add(l.Duration)
+}
+
 // Valid says whether the node may run its pods at that moment, by both clocks, when its view has that index.
 func (l Lease) Valid(boot time.Duration, wall time.Time, index uint64) bool {
 	return index >= l.Index && l.Left(boot, wall) > 0

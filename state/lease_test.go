@@ -29,6 +29,9 @@ func TestLeaseEndsByTheEarlierOfTwoClocks(t *testing.T) {
 		require.Equal(t, c.left > 0, l.Valid(boot+c.boot, at, 7), name)
 		require.False(t, l.Valid(boot+c.boot, at, 6), "%s, and the view lags", name)
 	}
+	endBoot, endWall := l.End()
+	require.Zero(t, l.Left(endBoot, wall))
+	require.Zero(t, l.Left(boot, endWall))
 	require.Zero(t, Lease{}.Left(boot, wall))
 	require.False(t, Lease{}.Valid(0, time.Time{}, 0))
 }
