@@ -37,7 +37,7 @@ func (q *Quorum) standing() *standing {
 	switch {
 	case s != nil && s.raft.LastIndex() == 1 && s.raft.CurrentTerm() == 1:
 		st.Stage = founding
-	case s != nil || q.View().Index() > 0 || now.Leader != "":
+	case s != nil || q.View().Index() > 0 || now.Leader != "" || damaged(q.cfg.Dir):
 	case q.cfg.Server:
 		st.Stage = blank
 	default:
@@ -112,6 +112,9 @@ func (q *Quorum) mayFound(ctx context.Context) (ok bool, why string) {
 		if s.Stage == in {
 			return false, ""
 		}
+	}
+	if damaged(q.cfg.Dir) {
+		return false, "its log is damaged, and no other server of the mesh answers"
 	}
 	first := q.first()
 	if !slices.Contains(first, q.cfg.Node) {

@@ -5,12 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 )
 
-// resume opens what a server remembers and starts Raft on it. If that is nothing it returns the disk instead.
+// resume opens what a server remembers and starts Raft on it. If that is nothing it returns the disk instead. One that is
+// damaged is set aside: to go on with it might be to vote again, or to lack an entry that this server said it had.
 func (q *Quorum) resume() (*seat, *disk, error) {
 	d, err := openDisk(q.cfg.Dir, newLogger(q.log))
+	if errors.Is(err, errDamaged) {
+		q.log.Error("what this server remembers is damaged: it is set aside, and the server joins the others anew",
+			"cause", err, "dir", filepath.Join(q.cfg.Dir, damagedDir))
+		if err = setAside(q.cfg.Dir); err == nil {
+			d, err = openDisk(q.cfg.Dir, newLogger(q.log))
+		}
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -107,6 +116,7 @@ func (q *Quorum) keep(s *seat, was bool, settled func()) (out bool) {
 		votes := m.suffrage(q.cfg.Node) == voter
 		if votes {
 			settled()
+			_ = os.RemoveAll(filepath.Join(q.cfg.Dir, damagedDir)) // of use to nobody now
 			q.waitFor("")
 			if s.leader() != "" {
 				continue

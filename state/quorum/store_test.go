@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
-	"github.com/hashicorp/raft-wal/metadb"
 	"github.com/stretchr/testify/require"
 )
 
@@ -40,31 +39,6 @@ func TestWipe(t *testing.T) {
 	d, err := openDisk(dir, log) // the agent died amidst
 	require.NoError(t, err)
 	require.NoDirExists(t, filepath.Join(dir, wipedDir))
-	require.NoError(t, d.Close())
-}
-
-// TestALogThatCanNotBeRead has a log as raft-wal 0.4.0 left it when its end was cut off.
-func TestALogThatCanNotBeRead(t *testing.T) {
-	dir, log := t.TempDir(), newLogger(testLog("ams"))
-	d, err := openDisk(dir, log)
-	require.NoError(t, err)
-	for i := range uint64(3) {
-		require.NoError(t, d.StoreLog(&raft.Log{Index: i + 1, Term: 1, Data: []byte("x")}))
-	}
-	require.NoError(t, d.DeleteRange(3, 3))
-	require.NoError(t, d.Close())
-	meta := &metadb.BoltMetaDB{}
-	segments, err := meta.Load(filepath.Join(dir, logDir))
-	require.NoError(t, err)
-	segments.Segments[0].IndexStart = 0
-	require.NoError(t, meta.CommitState(segments))
-	require.NoError(t, meta.Close())
-
-	_, err = openDisk(dir, log)
-	require.ErrorContains(t, err, "remove "+dir)
-	require.NoError(t, os.RemoveAll(dir))
-	d, err = openDisk(dir, log)
-	require.NoError(t, err)
 	require.NoError(t, d.Close())
 }
 
