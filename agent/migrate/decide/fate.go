@@ -30,6 +30,8 @@ func (m Move) atSource(r state.Result, frozen bool) (f fate, later string) {
 		return undecided, pod.Migration
 	case m.mayThaw(r):
 		return thawed, ""
+	case m.mayRevive(r):
+		return revived, ""
 	case m.mayRetire(r):
 		return retired, ""
 	}
@@ -43,23 +45,30 @@ func (m Move) mayThaw(r state.Result) bool {
 	case state.Aborted:
 		return pod.Node == m.Source && pod.Epoch == m.Epoch-1
 	case state.Returned, "": // forgotten: no copy can have come to the frozen one but by its return
-		return pod.Node == m.Source && pod.Epoch == m.Epoch+1
+		return pod.Node == m.Source && pod.Epoch == m.Epoch+1 && !m.mayRevive(r)
 	}
 	return false
+}
+
+// mayRevive: the target was given up, and the pod's present life begins from the copy that the source has kept frozen.
+func (m Move) mayRevive(r state.Result) bool {
+	pod := m.pod(r)
+	o := pod.Origin
+	return pod.Node == m.Source && o != nil && o.Kind == state.OriginFrozen && o.Move == m.ID && o.Epoch == pod.Epoch
 }
 
 // mayRetire: the move is over, and the pod another's. While it is open the frozen copy may be needed again.
 func (m Move) mayRetire(r state.Result) bool { return !phase(r).Open() && m.pod(r).Node != m.Source }
 
 // atTarget reads from a committed answer what becomes of what the target has. mayRan says that the pod may have run
-// there.
+// there: who gives it back knows that it has not, who was given up may not.
 func (m Move) atTarget(r state.Result, mayRan bool) fate {
 	switch at := phase(r); {
 	case at.Open():
 		return undecided
 	case at == state.Done, m.pod(r).Node == m.Target:
 		return left
-	case at == "" && mayRan:
+	case mayRan && (at == state.FailedOver || at == ""):
 		return destroyed
 	}
 	return discarded

@@ -4,7 +4,10 @@ import "github.com/drover-mesh/drover/state"
 
 // see hears what this node's view has. It is old, but a move that is over stays so.
 func (t *Target) see(in Seen) {
-	if in.over() && (t.part == arriving || t.part == abandoned) {
+	switch {
+	case !in.over() || t.verdict != nil:
+	case t.part == arriving, t.part == abandoned,
+		in.Migration.Phase == state.FailedOver && (t.part == taking || t.part == returning || t.part == running):
 		t.settle(in.result())
 	}
 }
@@ -67,7 +70,7 @@ func (m Move) goneTo(r state.Result) Outcome {
 
 // leave removes what is not needed, and ends with it.
 func (t *Target) leave(s Step, o Outcome) {
-	t.part, t.outcome = leaving, o
+	t.part, t.outcome, t.asked = leaving, o, nil
 	t.do(s)
 }
 

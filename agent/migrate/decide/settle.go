@@ -25,6 +25,8 @@ func (s *Source) judge(r state.Result) {
 		s.finish(Stayed)
 	case thawed:
 		s.end(Thaw, Stayed)
+	case revived:
+		s.end(Revive, Revived)
 	case retired:
 		s.end(Retire, moved(phase(r)))
 	case left:
@@ -102,7 +104,7 @@ func (s *Source) fired(t Timer) {
 
 // finish ends the machine.
 func (s *Source) finish(o Outcome) {
-	s.part = finished
+	s.part, s.asked = finished, nil
 	if s.has(Reserve) {
 		s.emit(RemoveJournal{})
 	}
