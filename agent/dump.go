@@ -82,7 +82,7 @@ func (s source) Dump(ctx context.Context, p migrate.Plan) (_ migrate.Dump, err e
 		if i > 0 {
 			memory = nil
 		}
-		part, err := startPart(ctx, life, dir, c.NetNS, one, memory, found.Watched[one.Name])
+		part, err := startPart(ctx, life, dir, c, one, memory, found.Watched[one.Name])
 		if err != nil {
 			return nil, fmt.Errorf("container %s: %w", one.Name, err)
 		}
@@ -93,7 +93,7 @@ func (s source) Dump(ctx context.Context, p migrate.Plan) (_ migrate.Dump, err e
 }
 
 // startPart starts CRIU for a container. The watch over its images goes on for life.
-func startPart(ctx, life context.Context, dir, netns string, c pod.ContainerCheckpoint, memory map[string]string, watched []string) (*partDump, error) {
+func startPart(ctx, life context.Context, dir string, of pod.Checkpoint, c pod.ContainerCheckpoint, memory map[string]string, watched []string) (*partDump, error) {
 	images, work := filepath.Join(dir, "images", c.Name), filepath.Join(dir, "dump", c.Name)
 	if err := freshDirs(images, work); err != nil {
 		return nil, err
@@ -103,8 +103,9 @@ func startPart(ctx, life context.Context, dir, netns string, c pod.ContainerChec
 		return nil, err
 	}
 	d, err := criu.StartDump(ctx, criu.DumpOptions{
-		Pid: c.Pid, Root: c.Root, NetNS: netns, Freezer: c.Freezer, External: c.External, Tmpfs: memory,
+		Pid: c.Pid, Root: c.Root, NetNS: of.NetNS, Freezer: c.Freezer, External: c.External, Tmpfs: memory,
 		Descriptors: c.Descriptors, Watched: watched, Images: images, Work: work,
+		Apart: of.Apart,
 	})
 	if err != nil {
 		watcher.Finish()

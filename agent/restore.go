@@ -79,7 +79,7 @@ func (d destination) startRestore(ctx context.Context, dir string, r pod.Restore
 		}
 		part, err := criu.StartRestore(ctx, criu.RestoreOptions{
 			Images: filepath.Join(dir, "images", c.Name), Work: at, Gate: c.Gate, Command: c.Command, Env: c.Env,
-			MonitorIn: c.MonitorIn, MonitorPid: c.MonitorPid, CRIUConfig: c.CRIUConfig, Cgroup: c.Freezer.Path(),
+			MonitorPid: c.MonitorPid, CRIUConfig: c.CRIUConfig, Cgroup: c.Freezer.Path(),
 			RuntimeLog: c.RuntimeLog, Tmpfs: memory, LeaveIPC: c.Name != ipc,
 		})
 		if err != nil {

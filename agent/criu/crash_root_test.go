@@ -19,6 +19,7 @@ import (
 
 // orders are what an agent does until it is killed.
 type orders struct {
+	Unit    string // its cgroup
 	Stop    string // where it stops and waits for its end
 	Dump    DumpOptions
 	Freezer testFreezer
@@ -31,6 +32,10 @@ const ordersVariable = "DROVER_CRIU_TEST_ORDERS"
 func doomedAgent() int {
 	var o orders
 	if err := json.Unmarshal([]byte(os.Getenv(ordersVariable)), &o); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	if err := os.WriteFile(filepath.Join(o.Unit, "cgroup.procs"), []byte("0"), 0); err != nil {
 		fmt.Println(err)
 		return 1
 	}
@@ -77,10 +82,40 @@ func obey(ctx context.Context, o orders, reach func(string) error) error {
 	return d.Run(ctx, func() error { return reach("network-lock") }, func() error { return reach("post-dump") })
 }
 
-// crash lets an agent come that far and kills it.
-func crash(t *testing.T, o orders) {
+// blows are how agents end. systemd sends a signal to the agent alone, as the unit says; a person's `systemctl kill`, and who
+// writes to cgroup.kill of the unit, ends all that is in its cgroup.
+var blows = map[string]func(t *testing.T, agent *os.Process){
+	"killed":  func(t *testing.T, agent *os.Process) { require.NoError(t, agent.Kill()) },
+	"stopped": func(t *testing.T, agent *os.Process) { require.NoError(t, agent.Signal(unix.SIGTERM)) },
+	"killed with its unit": func(t *testing.T, _ *os.Process) {
+		require.NoError(t, os.WriteFile(filepath.Join(ownCgroup(t, "unit"), "cgroup.kill"), []byte("1"), 0))
+	},
+}
+
+// ownCgroup is a cgroup of version 2 of these tests.
+func ownCgroup(t *testing.T, name string) string {
 	t.Helper()
-	o.Dump.Freezer = nil
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		var fs unix.Statfs_t
+		if unix.Statfs(root, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
+			dir := filepath.Join(root, isolation.Name(), name)
+			require.NoError(t, os.MkdirAll(dir, 0o755))
+			return dir
+		}
+	}
+	require.Fail(t, "no cgroup of version 2: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified")
+	return ""
+}
+
+// apart starts what outlives an agent.
+func apart(t *testing.T) []string {
+	return []string{"/bin/sh", "-ec", `echo $$ >"$0"; exec "$@"`, ownCgroup(t, "apart") + "/cgroup.procs"}
+}
+
+// crash lets an agent come that far and ends it by that blow.
+func crash(t *testing.T, o orders, blow string) {
+	t.Helper()
+	o.Dump.Freezer, o.Unit = nil, ownCgroup(t, "unit")
 	data, err := json.Marshal(o)
 	require.NoError(t, err)
 	cmd := isolation.Command("agent")
@@ -90,7 +125,7 @@ func crash(t *testing.T, o orders) {
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	line, _ := bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, cmd.Process.Kill())
+	blows[blow](t, cmd.Process)
 	_ = cmd.Wait()
 	require.Equal(t, "here\n", line)
 }
@@ -98,21 +133,23 @@ func crash(t *testing.T, o orders) {
 func TestPodOutlivesAnAgentKilledWhileDumping(t *testing.T) {
 	s, _ := newSites(t)
 	c := s.start(t)
-	for _, stage := range []string{"pre-dump, running", "pre-dump, frozen", "network-lock", "post-dump"} {
-		t.Run(stage, func(t *testing.T) {
-			o := s.dump(t)
-			crash(t, orders{Stop: stage, Dump: o, Freezer: s.freezer()})
-			require.NoError(t, AwaitDump(limited(t), o.Work))
-			require.NoError(t, AwaitDump(limited(t), o.Work), "a second time")
-			frozen, err := o.Freezer.Frozen()
-			require.NoError(t, err)
-			require.Equal(t, stage != "pre-dump, running", frozen)
-			if frozen {
-				c.silent(t)
-				require.NoError(t, s.freezer().thaw())
-			}
-			c.ask(t)
-		})
+	for blow := range blows {
+		for _, stage := range []string{"pre-dump, running", "pre-dump, frozen", "network-lock", "post-dump"} {
+			t.Run(blow+"/"+stage, func(t *testing.T) {
+				o := s.dump(t)
+				crash(t, orders{Stop: stage, Dump: o, Freezer: s.freezer()}, blow)
+				require.NoError(t, AwaitDump(limited(t), o.Work))
+				require.NoError(t, AwaitDump(limited(t), o.Work), "a second time")
+				frozen, err := o.Freezer.Frozen()
+				require.NoError(t, err)
+				require.Equal(t, stage != "pre-dump, running", frozen)
+				if frozen {
+					c.silent(t)
+					require.NoError(t, s.freezer().thaw())
+				}
+				c.ask(t)
+			})
+		}
 	}
 	// None of that stands in the way of a dump that succeeds.
 	s.images(t)
@@ -121,22 +158,24 @@ func TestPodOutlivesAnAgentKilledWhileDumping(t *testing.T) {
 func TestRestoreOutlivesAnAgentKilledMeanwhile(t *testing.T) {
 	from, to := newSites(t)
 	c := from.start(t)
-	for _, stage := range []string{"restoring", "restored"} {
-		t.Run(stage, func(t *testing.T) {
-			o := to.prepare(t, from, from.images(t))
-			crash(t, orders{Stop: stage, Restore: o})
-			r, err := OpenRestore(o.Work)
-			require.NoError(t, err)
-			require.NoError(t, r.Restored(limited(t)))
-			require.NoError(t, r.Restored(limited(t)), "a second time")
-			from.end(t)
-			to.attract(t)
-			require.NoError(t, r.Resume(limited(t)))
-			require.NoError(t, r.Resume(limited(t)), "a second time")
-			require.ErrorIs(t, r.Cancel(limited(t)), ErrRan)
-			c.ask(t)
-			from, to = to, from
-		})
+	for blow := range blows {
+		for _, stage := range []string{"restoring", "restored"} {
+			t.Run(blow+"/"+stage, func(t *testing.T) {
+				o := to.prepare(t, from, from.images(t))
+				crash(t, orders{Stop: stage, Restore: o}, blow)
+				r, err := OpenRestore(o.Work)
+				require.NoError(t, err)
+				require.NoError(t, r.Restored(limited(t)))
+				require.NoError(t, r.Restored(limited(t)), "a second time")
+				from.end(t)
+				to.attract(t)
+				require.NoError(t, r.Resume(limited(t)))
+				require.NoError(t, r.Resume(limited(t)), "a second time")
+				require.ErrorIs(t, r.Cancel(limited(t)), ErrRan)
+				c.ask(t)
+				from, to = to, from
+			})
+		}
 	}
 	_, err := OpenRestore(t.TempDir())
 	require.ErrorIs(t, err, os.ErrNotExist)

@@ -42,6 +42,7 @@ type DumpOptions struct {
 	Images      string            // directory for the images and nothing else; empty
 	Work        string            // directory for the log and the marker of this dump; another one
 	Program     string            // CRIU; found in PATH when empty
+	Apart       []string          // a command that starts the one behind it where it outlives the caller, by exec; may be empty
 }
 
 // Dump is a dump under way.
@@ -66,7 +67,7 @@ func StartDump(ctx context.Context, o DumpOptions) (*Dump, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing the dump: %w", err)
 	}
-	criu, err := startSwrk(o.Program)
+	criu, err := startSwrk(o.Program, o.Apart)
 	if err != nil {
 		return nil, err
 	}

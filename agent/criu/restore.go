@@ -36,7 +36,6 @@ type RestoreOptions struct {
 	Gate       string            // file for the gate's script, where programs may be executed (in /run they often may not); in Work when empty
 	Command    []string          // starts conmon; the options that make it restore are appended
 	Env        []string          // its environment
-	MonitorIn  string            // directory of the cgroup that it starts in; the caller's own when empty
 	MonitorPid string            // file in which conmon's process id is found once Command has ended
 	CRIUConfig string            // file of CRIU options that runc passes on; it is written here
 	Cgroup     string            // directory of the cgroup in which all of the restore happens
@@ -152,14 +151,6 @@ func (r *Restore) start() error {
 	cmd := exec.Command(o.Command[0], args...)
 	cmd.Env, cmd.Dir = append(append([]string{}, o.Env...), gateVariable+"="+o.Work), "/"
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
-	if o.MonitorIn != "" {
-		cgroup, err := os.Open(o.MonitorIn)
-		if err != nil {
-			return err
-		}
-		defer cgroup.Close()
-		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(cgroup.Fd())
-	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", filepath.Base(o.Command[0]), err, strings.TrimSpace(string(out)))
 	}

@@ -167,6 +167,7 @@ func (s *site) dump(t *testing.T) DumpOptions {
 		Pid: state.Pid, Root: s.dir + "/root", NetNS: "/run/netns/" + s.netns(), Freezer: s.freezer(),
 		External: map[string]string{"/dev/shm": "/dev/shm"}, Tmpfs: map[string]string{"/dev/shm": s.dir + "/shm"},
 		Descriptors: state.Descriptors, Watched: []string{watchedDir}, Images: work + "/images", Work: work + "/work",
+		Apart: apart(t),
 	}
 }
 
@@ -188,7 +189,7 @@ func (s *site) prepare(t *testing.T, from *site, images string) RestoreOptions {
 	work := fmt.Sprintf("%s/move-%d", s.dir, s.move)
 	shell(t, "mkdir -p %[1]s/work; cp -a %[2]s %[1]s/images", work, images)
 	return RestoreOptions{
-		Images: work + "/images", Work: work + "/work", Gate: s.disk() + "/gate.sh", Command: s.command(), Env: environment(), MonitorPid: s.dir + "/conmon.pid",
+		Images: work + "/images", Work: work + "/work", Gate: s.disk() + "/gate.sh", Command: append(apart(t), s.command()...), Env: environment(), MonitorPid: s.dir + "/conmon.pid",
 		CRIUConfig: s.dir + "/criu.conf", Cgroup: string(s.freezer()), RuntimeLog: s.dir + "/runc.log",
 		Tmpfs: map[string]string{"/dev/shm": s.dir + "/shm"},
 	}

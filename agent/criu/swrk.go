@@ -23,8 +23,9 @@ type swrk struct {
 	answer [1 << 14]byte
 }
 
-// startSwrk starts CRIU in a session of its own. It neither dies with its caller nor notices, until it has something to tell.
-func startSwrk(program string) (*swrk, error) {
+// startSwrk starts CRIU, by the command apart, in a session of its own. It neither dies with its caller nor notices, until it
+// has something to tell.
+func startSwrk(program string, apart []string) (*swrk, error) {
 	fds, err := unix.Socketpair(unix.AF_LOCAL, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("starting CRIU: %w", err)
@@ -37,7 +38,8 @@ func startSwrk(program string) (*swrk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting CRIU: %w", err)
 	}
-	cmd := exec.Command(named(program), "swrk", "3")
+	args := append(append([]string{}, apart...), named(program), "swrk", "3")
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = "/"
 	cmd.Env = environment()
 	cmd.ExtraFiles = []*os.File{theirs}

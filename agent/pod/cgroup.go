@@ -84,35 +84,54 @@ func (c cgroups) runtimeOptions() []string {
 	return nil
 }
 
-// monitors is the cgroup for the monitors of containers, or "". They outlive the agent, so that they can't stay in its own, which
-// systemd takes for the agent's unit: it complains of what is left there, and `systemctl kill` ends it.
-func (c cgroups) monitors() string {
-	if c.driver == Systemd || !unified(hierarchies) {
-		return ""
+// apart is a command that starts the one behind it where it outlives the agent, by exec: monitors of containers, and CRIU.
+// They can't stay in the agent's cgroup, which systemd takes for its unit: `systemctl kill` ends what is in it, and a restart
+// complains of what it finds there. Where systemd makes the cgroups each gets a scope, beside the pods' slices.
+//
+// The process moves itself: clone3(2) can start it in a cgroup, but since Linux 6.14 kills it at once if anybody has ever
+// written to cgroup.kill of that one, or of the caller's.
+func (c cgroups) apart() []string {
+	if c.driver == Systemd {
+		return []string{"systemd-run", "--scope", "--quiet", "--collect", "--slice=" + filepath.Base(c.parent), "--description=outlives the drover agent", "--"}
 	}
-	return filepath.Join(hierarchies, c.parent, "_monitors") // no pod's id begins so
+	command := []string{"/bin/sh", "-ec", `while [ "$1" != -- ]; do echo $$ >"$1"; shift; done; shift; exec "$@"`, "apart"}
+	for _, dir := range c.monitors() {
+		command = append(command, filepath.Join(dir, "cgroup.procs"))
+	}
+	return append(command, "--")
 }
 
-// makeMonitors makes the cgroup of the monitors.
+// monitors are the cgroups for what outlives the agent: in each of the hierarchies by which systemd tells the processes of
+// units, whether it is the one of version 2, or those beside the controllers of version 1.
+func (c cgroups) monitors() []string {
+	if c.driver == Systemd {
+		return nil
+	}
+	var dirs []string
+	for _, h := range []struct {
+		root string
+		kind int64
+	}{
+		{hierarchies, unix.CGROUP2_SUPER_MAGIC},
+		{filepath.Join(hierarchies, "unified"), unix.CGROUP2_SUPER_MAGIC},
+		{filepath.Join(hierarchies, "systemd"), unix.CGROUP_SUPER_MAGIC},
+	} {
+		var fs unix.Statfs_t
+		if unix.Statfs(h.root, &fs) == nil && fs.Type == h.kind && (h.root == hierarchies || !unified(hierarchies)) {
+			dirs = append(dirs, filepath.Join(h.root, c.parent, "_monitors")) // no pod's id begins so
+		}
+	}
+	return dirs
+}
+
+// makeMonitors makes those cgroups.
 func (c cgroups) makeMonitors() error {
-	if dir := c.monitors(); dir != "" {
+	for _, dir := range c.monitors() {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("making the monitors' cgroup: %w", err)
 		}
 	}
 	return nil
-}
-
-// apart makes a process begin a session of its own, in that cgroup if it is not "". done is to be called once it has started.
-func apart(cgroup string) (attr *unix.SysProcAttr, done func(), err error) {
-	if cgroup == "" {
-		return &unix.SysProcAttr{Setsid: true}, func() {}, nil
-	}
-	dir, err := os.Open(cgroup)
-	if err != nil {
-		return nil, nil, fmt.Errorf("opening the monitors' cgroup: %w", err)
-	}
-	return &unix.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(dir.Fd())}, func() { dir.Close() }, nil
 }
 
 // removePod removes what is left of a pod's cgroup once its containers are gone.
@@ -158,7 +177,7 @@ func RemoveCgroups(ctx context.Context, driver CgroupDriver, parent string) erro
 		}
 		return nil
 	}
-	if dir := c.monitors(); dir != "" {
+	for _, dir := range c.monitors() {
 		if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("removing cgroup %s: %w", dir, err)
 		}

@@ -43,3 +43,16 @@ func TestImpossibleCgroupsAreRefused(t *testing.T) {
 		require.ErrorContains(t, c.check(), want)
 	}
 }
+
+// What outlives the agent gets a scope where systemd makes the cgroups, and else a cgroup of its own.
+func TestApart(t *testing.T) {
+	c := cgroups{Systemd, "/edge.slice/edge-pods.slice"}
+	require.Empty(t, c.monitors())
+	require.Contains(t, c.apart(), "--slice=edge-pods.slice")
+	require.Equal(t, "--", c.apart()[len(c.apart())-1])
+
+	c = cgroups{Cgroupfs, "/drover"}
+	for _, dir := range c.monitors() {
+		require.Contains(t, c.apart(), dir+"/cgroup.procs")
+	}
+}

@@ -14,6 +14,7 @@ type Checkpoint struct {
 	Containers []ContainerCheckpoint // those that have a process, in the order of its Spec
 	Memory     map[string]string     // what it has in memory beside its processes: a name that is the same at every site -> the directory
 	Record     Record                // what else the next site has to know
+	Apart      []string              // a command that starts the one behind it where it outlives the agent
 }
 
 // ContainerCheckpoint is what a dump of one container needs to know.
@@ -56,7 +57,7 @@ func (r *Runtime) Checkpoint(uid string) (Checkpoint, error) {
 	if len(status.Live()) == 0 {
 		return Checkpoint{}, fmt.Errorf("pod %s doesn't run", s.Name)
 	}
-	c := Checkpoint{NetNS: s.NetNS, Memory: r.memory(s)}
+	c := Checkpoint{NetNS: s.NetNS, Memory: r.memory(s), Apart: r.cgroups.apart()}
 	for _, one := range status.Containers {
 		c.Record.Containers = append(c.Record.Containers, ContainerRecord{
 			Name: one.Name, Live: one.Pid != 0, Starts: one.Starts, Ended: one.Phase == Exited, ExitCode: one.ExitCode, Exited: one.Exited,
@@ -129,7 +130,6 @@ type ContainerRestore struct {
 	Name       string
 	Command    []string // starts the container's monitor; the options that make it restore are to be appended
 	Env        []string // its environment
-	MonitorIn  string   // directory of the cgroup to start it in, "" for the agent's own
 	MonitorPid string   // file in which the monitor's process id is found once Command has ended
 	CRIUConfig string   // file of CRIU options that the runtime passes on
 	Gate       string   // file for a script that CRIU executes, in the container's bundle
@@ -175,7 +175,7 @@ func (r *Runtime) Restore(ctx context.Context, s Spec, record Record) (Restore, 
 			return Restore{}, fmt.Errorf("restoring pod %s: container %s: %w", s.Name, past.Name, err)
 		}
 		out.Containers = append(out.Containers, ContainerRestore{
-			Name: past.Name, Command: r.command(s, past.Name), Env: environment(), MonitorIn: r.cgroups.monitors(), MonitorPid: p.conmonPid(),
+			Name: past.Name, Command: r.command(s, past.Name), Env: environment(), MonitorPid: p.conmonPid(),
 			CRIUConfig: p.criuConfig(), Gate: p.gate(), Freezer: r.Freezer(s.UID, past.Name), RuntimeLog: p.runcLog(),
 		})
 	}

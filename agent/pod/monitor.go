@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxLog is the size in bytes from which conmon begins a container's log anew.
@@ -21,13 +23,13 @@ const maxLog = 32 << 20
 // reads its output if the agent died at that moment. The pid file tells the same.
 func (r *Runtime) command(s Spec, container string) []string {
 	p, id := r.container(s.UID, container), containerID(s.UID, container)
-	args := []string{
-		r.conmon, "--cid", id, "--cuuid", id, "--name", s.Name + "." + container,
-		"--runtime", r.runc, "--runtime-arg=--root", "--runtime-arg=" + r.runcRoot(), "--runtime-arg=--log", "--runtime-arg=" + p.runcLog(),
+	args := append(r.cgroups.apart(),
+		r.conmon, "--cid", id, "--cuuid", id, "--name", s.Name+"."+container,
+		"--runtime", r.runc, "--runtime-arg=--root", "--runtime-arg="+r.runcRoot(), "--runtime-arg=--log", "--runtime-arg="+p.runcLog(),
 		"--runtime-arg=--log-format", "--runtime-arg=json",
 		"--bundle", p.bundle, "--container-pidfile", p.pid(), "--conmon-pidfile", p.conmonPid(),
-		"--log-path", "k8s-file:" + p.log(), "--log-size-max", fmt.Sprint(maxLog), "--exit-dir", r.exits(), "--full-attach",
-	}
+		"--log-path", "k8s-file:"+p.log(), "--log-size-max", fmt.Sprint(maxLog), "--exit-dir", r.exits(), "--full-attach",
+	)
 	for _, option := range r.cgroups.runtimeOptions() {
 		args = append(args, "--runtime-arg="+option)
 	}
@@ -40,12 +42,7 @@ func (r *Runtime) monitor(ctx context.Context, s Spec, container string) error {
 	args := r.command(s, container)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = environment()
-	attr, done, err := apart(r.cgroups.monitors())
-	if err != nil {
-		return err
-	}
-	defer done()
-	cmd.SysProcAttr = attr
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("conmon: %w: %s", err, lastLine(string(out)))
 	}

@@ -42,7 +42,8 @@ func newRuntime(t *testing.T, script string) (*Runtime, Spec) {
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, r.Remove(context.Background(), uid))
-		shell(t, "umount %[1]s/root; rm -rf %[1]s; for d in /sys/fs/cgroup/%[2]s /sys/fs/cgroup/*/%[2]s; do [ ! -d $d ] || rmdir $d; done", dir, isolation.Name())
+		shell(t, "umount %[1]s/root; rm -rf %[1]s", dir)
+		require.NoError(t, RemoveCgroups(context.Background(), Cgroupfs, testConfig().CgroupParent))
 		all, err := r.List()
 		require.NoError(t, err)
 		require.Empty(t, all)
@@ -302,6 +303,24 @@ func TestCheckpointAndRestoreSayWhatIsNeeded(t *testing.T) {
 	restore, err := r.Restore(limited(t), s, c.Record)
 	require.NoError(t, err)
 	require.Contains(t, restore.Containers[0].Command, containerID(uid, main))
+}
+
+// A monitor is in none of the cgroups by which systemd knows the agent's unit.
+func TestMonitorIsApart(t *testing.T) {
+	r, s := newRuntime(t, `sleep 100`)
+	require.NoError(t, r.Create(limited(t), s))
+	require.NoError(t, r.Start(limited(t), uid, main))
+	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", monitorPid(t, r)))
+	require.NoError(t, err)
+	apart := 0
+	for line := range strings.Lines(string(groups)) {
+		kind := strings.SplitN(line, ":", 3)[1]
+		if kind == "" || kind == "name=systemd" {
+			require.Contains(t, line, ":"+testConfig().CgroupParent+"/_monitors\n")
+			apart++
+		}
+	}
+	require.Positive(t, apart, "no hierarchy by which systemd could tell units: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified")
 }
 
 func monitorPid(t *testing.T, r *Runtime) int {
