@@ -55,8 +55,9 @@ type Dump struct {
 
 // marker lets a restarted agent find the CRIU that its predecessor started.
 type marker struct {
-	Pid   int
-	Start uint64
+	Pid    int
+	Start  uint64
+	Cgroup string `json:",omitempty"` // of the pod
 }
 
 // StartDump starts CRIU and returns when it is about to stop the pod's processes, which still run. The caller stops
@@ -80,7 +81,7 @@ func StartDump(ctx context.Context, o DumpOptions) (*Dump, error) {
 
 func (d *Dump) begin(ctx context.Context, opts *rpc.CriuOpts) error {
 	start, _ := startTime(d.criu.cmd.Process.Pid)
-	m, err := json.Marshal(marker{Pid: d.criu.cmd.Process.Pid, Start: start})
+	m, err := json.Marshal(marker{Pid: d.criu.cmd.Process.Pid, Start: start, Cgroup: d.options.Freezer.Path()})
 	if err != nil {
 		return err
 	}
@@ -107,8 +108,8 @@ func (d *Dump) begin(ctx context.Context, opts *rpc.CriuOpts) error {
 // sockets: no packet may leave the pod from then on. onDumped is called when everything has been dumped. If one of them
 // fails CRIU backs out. Either may be nil. It is called once.
 //
-// However Run ends, also by a crash of the caller, the pod is left alive and frozen, and its connections are whole: a thaw
-// brings it back.
+// However Run ends, also by a crash of the caller, the pod is left alive and frozen, and its connections are whole: after
+// AwaitDump a thaw brings it back.
 func (d *Dump) Run(ctx context.Context, onLock, onDumped func() error) error {
 	if frozen, err := d.options.Freezer.Frozen(); err != nil || !frozen {
 		return errors.Join(errors.New("dumping: the pod is not frozen"), err, d.Cancel())
@@ -200,8 +201,9 @@ func (d *Dump) explain(err error) error {
 	return err
 }
 
-// AwaitDump waits for the end of a dump that a process before this one has started in that work directory. It lets go of the
-// pod within a moment of that process's end. Without such a dump it returns at once.
+// AwaitDump waits for the end of a dump in that work directory, also one that a process before this one has started: that lets
+// go of the pod within a moment of its starter's end. Should CRIU have been killed, what it has left of itself in the pod's
+// connections is taken back. After that the pod may be thawed. Without such a dump it returns at once.
 func AwaitDump(ctx context.Context, work string) error {
 	data, err := os.ReadFile(filepath.Join(work, dumpMarker))
 	if errors.Is(err, os.ErrNotExist) {
@@ -214,7 +216,10 @@ func AwaitDump(ctx context.Context, work string) error {
 	if err != nil {
 		return fmt.Errorf("looking for a dump in %s: %w", work, err)
 	}
-	return gone(ctx, m.Pid, m.Start)
+	if err := gone(ctx, m.Pid, m.Start); err != nil || m.Cgroup == "" {
+		return err
+	}
+	return mend(m.Cgroup)
 }
 
 // dumpRequest builds the request. The caller closes the files after CRIU's first answer.
