@@ -169,8 +169,8 @@ func endAll(t *testing.T, dir string) {
 
 func TestFenceFreezesWhenTheLeaseEnds(t *testing.T) {
 	eachVersion(t, func(t *testing.T, hierarchy string) {
-		f, p := startFence(t, t.TempDir()), newPod(t, hierarchy)
-		p.run(spin)
+		p := newPod(t, hierarchy) // before the fence, which so ends before the pod
+		f := startFence(t, t.TempDir())
 		end := in(300 * time.Millisecond)
 		_, err := f.Lease(t.Context(), end)
 		require.NoError(t, err)
@@ -218,7 +218,8 @@ func faultsOf(t *testing.T, pid int) [2]string {
 
 func TestFenceGoesByTheWallClockToo(t *testing.T) {
 	eachVersion(t, func(t *testing.T, hierarchy string) {
-		f, p := startFence(t, t.TempDir()), newPod(t, hierarchy)
+		p := newPod(t, hierarchy)
+		f := startFence(t, t.TempDir())
 		end := in(200 * time.Millisecond)
 		_, err := f.Lease(t.Context(), Instant{Boot: end.Boot + time.Hour, Wall: end.Wall})
 		require.NoError(t, err)
@@ -230,7 +231,8 @@ func TestFenceGoesByTheWallClockToo(t *testing.T) {
 
 func TestFenceFreezesAtOnceWithoutALeaseAndThawsOnlyWithOne(t *testing.T) {
 	eachVersion(t, func(t *testing.T, hierarchy string) {
-		f, p := startFence(t, t.TempDir()), newPod(t, hierarchy)
+		p := newPod(t, hierarchy)
+		f := startFence(t, t.TempDir())
 		asked := Now()
 		_, err := f.Hold(t.Context(), p.uid, p.dir)
 		require.NoError(t, err)
@@ -308,7 +310,8 @@ func TestFenceOutlivesItsAgent(t *testing.T) {
 
 func TestFenceEndsOnlyWhenItIsToldTo(t *testing.T) {
 	dir := t.TempDir()
-	f, p := startFence(t, dir), newPod(t, hierarchies(t)[anyVersion(t)])
+	p := newPod(t, hierarchies(t)[anyVersion(t)])
+	f := startFence(t, dir)
 	s, err := f.Hold(t.Context(), p.uid, p.dir)
 	require.NoError(t, err)
 	require.NoError(t, unix.Kill(s.Pid, unix.SIGTERM))
@@ -327,9 +330,14 @@ func TestFenceEndsOnlyWhenItIsToldTo(t *testing.T) {
 	<-next.Gone()
 	_, err = next.Status(t.Context())
 	require.Error(t, err)
-	found, err := Find(dir)
-	require.NoError(t, err)
-	require.Empty(t, found)
+	require.Eventually(t, func() bool { // its end takes a moment
+		found, err := Find(dir)
+		require.NoError(t, err)
+		for _, f := range found {
+			require.NoError(t, f.Close())
+		}
+		return len(found) == 0
+	}, 5*time.Second, 10*time.Millisecond)
 	sockets, err := filepath.Glob(filepath.Join(dir, "[0-9]*"))
 	require.NoError(t, err)
 	require.Empty(t, sockets)
