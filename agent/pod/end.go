@@ -128,23 +128,6 @@ func (c Container) stopSignal() unix.Signal {
 	return unix.SIGTERM
 }
 
-// Kill ends the pod at once, also a frozen one or what a failed restore has left: no instruction of it runs any more. It
-// returns when its processes, its monitors and runc's state are gone; bundles, logs and exit codes stay. Done again it does
-// nothing.
-func (r *Runtime) Kill(ctx context.Context, uid string) error {
-	containers, err := r.known(uid)
-	if err != nil {
-		return fmt.Errorf("killing pod %s: %w", uid, err)
-	}
-	var errs []error
-	for _, name := range containers {
-		if err := r.discard(ctx, uid, name); err != nil {
-			errs = append(errs, fmt.Errorf("killing container %s of pod %s: %w", name, uid, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // known are the containers that the pod may have anything of: a pod that was half created has no spec.
 func (r *Runtime) known(uid string) ([]string, error) {
 	entries, err := os.ReadDir(r.pod(uid).bundles)
@@ -272,26 +255,6 @@ func (r *Runtime) discard(ctx context.Context, uid, container string) error {
 		}
 	}
 	return nil
-}
-
-// slay kills whatever runs in a container's cgroup until nothing does. The signal is sent before a frozen container is thawed,
-// so that nothing of it runs again.
-func slay(ctx context.Context, freezer Freezer) error {
-	const rounds = 2000
-	for range rounds {
-		left, err := freezer.kill()
-		if err != nil || left == 0 {
-			return err
-		}
-		if err := freezer.Thaw(); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		pause(time.Millisecond)
-	}
-	return fmt.Errorf("its processes in %s don't die", freezer.Path())
 }
 
 // rmCgroups deletes a cgroup, where runc has not, in every hierarchy.

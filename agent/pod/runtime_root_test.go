@@ -201,6 +201,24 @@ func TestFrozenPodDiesWithoutRunning(t *testing.T) {
 	require.NoDirExists(t, r.Freezer(uid, main).Path())
 }
 
+// The fence freezes a pod as a whole, above its containers, and isn't asked when the pod is removed.
+func TestFencedPodDiesWithoutRunning(t *testing.T) {
+	r, s := newRuntime(t, `echo up; i=0; while :; do i=$((i+1)); echo $i > /dev/shm/count; done`)
+	start(t, r, s)
+	logged(t, r, "up")
+	at := filepath.Join(r.pod(uid).shm(), "count")
+	require.Eventually(t, func() bool { _, err := os.Stat(at); return err == nil }, 5*time.Second, time.Millisecond)
+	require.NoError(t, newFreezer(hierarchies, r.cgroups.pod(uid)).Freeze(limited(t)))
+	before, err := os.ReadFile(at)
+	require.NoError(t, err)
+	require.NoError(t, r.Kill(limited(t), uid))
+	after, err := os.ReadFile(at)
+	require.NoError(t, err)
+	require.Equal(t, string(before), string(after), "it ran after it was frozen")
+	require.NoError(t, r.Kill(limited(t), uid), "twice")
+	require.NoDirExists(t, r.Freezer(uid, main).Path())
+}
+
 func TestPodOutlivesItsAgent(t *testing.T) {
 	r, s := newRuntime(t, `i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.02; done`)
 	data, err := json.Marshal(s)
