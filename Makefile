@@ -10,6 +10,11 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 # Arguments for `make demo`, e.g. make demo ARGS="--moves 6 --wan 50mbit/80ms".
 ARGS    ?=
 
+# Of `make crash` and `make soak`: how many cases, 0 for all; of all that is chosen at random; how long to soak.
+CASES   ?= 0
+SEED    ?= 1
+MINUTES ?= 60
+
 # An older Go fetches the toolchain that go.mod names, through the module proxy.
 export GOTOOLCHAIN ?= auto
 
@@ -20,7 +25,7 @@ export TOOLS
 GOLANGCI  := $(TOOLS)/golangci-lint
 ROOT_ONLY = case $$(id -u) in 0) ;; *) echo "make $@: needs root: it makes namespaces, mounts and cgroups. Run: sudo make $@" >&2; exit 1;; esac
 
-.PHONY: matrix build man deb deps demo test test-hosts check lint vuln bench clean proto fmt help tools
+.PHONY: matrix build man deb deps demo test test-hosts check lint vuln bench clean proto fmt help tools crash soak
 
 build: ## build bin/drover, one static binary
 	@echo "build: bin/drover $(VERSION)"
@@ -80,6 +85,22 @@ matrix: ## move each of a table of programs by others there and back; prints it,
 	@$(MAKE) build
 	@echo "matrix: test/programs"
 	@DROVER_MATRIX=$(CURDIR)/build/matrix.json $(GO) test -tags root,matrix -count 1 -timeout 20m -v -run '^TestPrograms$$' ./test/host
+
+crash: ## strike moves at each step with each fault on a real mesh; writes build/crash.json (all: 40 minutes; CASES=10 SEED=1: 3)
+	@$(ROOT_ONLY)
+	@$(MAKE) deps
+	@$(MAKE) build
+	@$(GO) build -o build/crash ./test/crash
+	@rm -rf build/crash-logs
+	build/crash -cases $(CASES) -seed $(SEED) -report build/crash.json -logs build/crash-logs
+
+soak: ## move pods and strike at random for MINUTES=60, and look whether anything grows; writes build/soak.json
+	@$(ROOT_ONLY)
+	@$(MAKE) deps
+	@$(MAKE) build
+	@$(GO) build -o build/crash ./test/crash
+	@rm -rf build/soak-logs
+	build/crash -soak $(MINUTES)m -seed $(SEED) -report build/soak.json -logs build/soak-logs
 
 bench: ## the benchmarks, side by side with what one would pick instead
 	@$(ROOT_ONLY)

@@ -214,6 +214,7 @@ func (a *agent) serve(ctx context.Context) error {
 	g.Go(func() error { return calls.serve(life, a.transport.Listener(transport.Move)) })
 	g.Go(func() error { return calls.serve(life, a.transport.Listener(transport.Bulk)) })
 	g.Go(func() error { a.enrol(life); return nil })
+	g.Go(func() error { drills.Tell(life); return nil })
 	g.Go(func() error { a.join(life, config, arrivals.Held); return nil })
 	lost := &failovers{leader: a.quorum, ready: b.ready, log: a.log.With("part", "failover")}
 	g.Go(func() error { lost.keep(life); return nil })

@@ -2,6 +2,7 @@ package drill
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -95,4 +96,26 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	_, err := Open(open, slog.New(slog.DiscardHandler))
 	require.Error(t, err, "whoever runs this test: it is not root's, or open to all")
+}
+
+func TestTellsItsVitals(t *testing.T) {
+	p := points(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		p.Tell(ctx)
+	}()
+	path := filepath.Join(p.dir, VitalsFile)
+	awaitFile(t, path)
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	cancel()
+	<-told
+	var v Vitals
+	require.NoError(t, json.Unmarshal(text, &v))
+	require.Equal(t, os.Getpid(), v.PID)
+	require.Greater(t, v.Goroutines, 1)
+	require.Positive(t, v.Heap)
+	(*Points)(nil).Tell(t.Context()) // returns
 }

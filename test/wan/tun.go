@@ -8,6 +8,7 @@ import (
 	"runtime"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
@@ -96,6 +97,10 @@ func configure(ns netns.NsHandle, d Device) error {
 	}
 	if err := h.LinkSetTxQLen(link, txQueue); err != nil {
 		return fmt.Errorf("setting the queue's length: %w", err)
+	}
+	// A link-local address would be a random one, another each time, and nobody needs it on such a wire.
+	if err := h.LinkSetIP6AddrGenMode(link, nl.IN6_ADDR_GEN_MODE_NONE); err != nil {
+		return fmt.Errorf("keeping link-local addresses away: %w", err)
 	}
 	for _, a := range d.Addresses {
 		// Without NODAD an IPv6 address is tentative, if only for a moment.

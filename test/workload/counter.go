@@ -63,13 +63,30 @@ func NewCounter(ctx context.Context, dial Dialer, address string) (*Counter, err
 			return conn, err
 		},
 	})
+	err := awaitListener(ctx, dial, address)
+	if err == nil {
+		err = c.client.Ping(ctx).Err()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("connecting to redis at %s: %w", address, err), c.client.Close())
+	}
+	return c, nil
+}
+
+// awaitListener waits until connections are accepted. The client itself would try again by connections that it throws away,
+// and it has only one.
+func awaitListener(ctx context.Context, dial Dialer, address string) error {
 	for {
-		err := c.client.Ping(ctx).Err()
+		attempt, cancel := context.WithTimeout(ctx, time.Second)
+		conn, err := dial(attempt, "tcp", address)
+		cancel()
 		if err == nil {
-			return c, nil
+			return conn.Close()
 		}
-		if c.dials > 0 || ctx.Err() != nil {
-			return nil, errors.Join(fmt.Errorf("connecting to redis at %s: %w", address, err), c.client.Close())
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
@@ -154,7 +171,7 @@ func (c *Counter) Await(ctx context.Context, n int64) error {
 	}
 }
 
-// Close ends a counter that was never started.
+// Close ends a counter that was never started, or whose pod is lost: nothing is compared.
 func (c *Counter) Close() error { return c.client.Close() }
 
 // Stop ends the counting and compares what was acknowledged with what the Redis has. The error is that of the connection.

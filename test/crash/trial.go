@@ -1,0 +1,349 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/drover-mesh/drover/agent/api"
+	"github.com/drover-mesh/drover/agent/drill"
+	"github.com/drover-mesh/drover/test/lab"
+	"github.com/drover-mesh/drover/test/workload"
+)
+
+const (
+	podName = "redis"
+	fill    = 1 << 20
+	// reachWithin is how long a move may take to its point.
+	reachWithin = 20 * time.Second
+	// settleWithin is how long a healed mesh may take to serve the pod again, or to say honestly that it can't.
+	settleWithin = 30 * time.Second
+	// cleanWithin is how long what a pod has left may stay after it was removed.
+	cleanWithin = 15 * time.Second
+)
+
+// trial is a case while it is tried.
+type trial struct {
+	testCase
+	ground         *ground
+	source, target string
+	pod            api.Pod
+	counter        *workload.Counter
+	moved          chan struct{} // closed when whoever asked for the move has an answer
+	answer         error
+}
+
+func (t *trial) site(e end) string {
+	if e == source {
+		return t.source
+	}
+	return t.target
+}
+
+// try tries a case on a whole mesh without pods, and leaves it so.
+func (g *ground) try(ctx context.Context, c testCase, seed uint64) result {
+	begun := time.Now()
+	t := &trial{testCase: c, ground: g, moved: make(chan struct{})}
+	r := t.result()
+	if err := t.begin(ctx, seed, &r); err != nil {
+		r.fail("it could not begin: %v", err)
+		r.Dirty = true
+		r.Seconds = time.Since(begun).Seconds()
+		return r
+	}
+	t.run(ctx, &r)
+	t.compare(ctx, &r)
+	g.clear(ctx, &r)
+	r.Seconds = time.Since(begun).Seconds()
+	return r
+}
+
+// result is the case before it begins.
+func (t *trial) result() result {
+	r := result{Name: t.name(), Point: string(t.point), Fault: t.fault.name, logs: map[string]int64{}}
+	for _, s := range t.ground.Sites() {
+		if info, err := os.Stat(t.ground.AgentLog(s.Name)); err == nil {
+			r.logs[s.Name] = info.Size()
+		}
+	}
+	return r
+}
+
+// begin chooses who moves where, and starts the pod and its client.
+func (t *trial) begin(ctx context.Context, seed uint64, r *result) error {
+	g := t.ground
+	if err := until(ctx, 60*time.Second, g.whole); err != nil {
+		return err
+	}
+	leader, err := g.leader(ctx)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, s := range g.Sites() {
+		if t.fault.name != "leader" || s.Name != leader { // a third server's death, not that of an end
+			names = append(names, s.Name)
+		}
+	}
+	dice := rand.New(rand.NewPCG(seed, 1))
+	dice.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	t.source, t.target = names[0], names[1]
+	r.From, r.To, r.Leader = t.source, t.target, leader
+	if t.pod, err = g.client(t.source).RunPod(ctx, workload.Redis, t.source); err != nil {
+		return err
+	}
+	t.counter, err = g.count(ctx, t.pod)
+	return err
+}
+
+// count starts a client outside the mesh that has filled the pod and counts, over one connection.
+func (g *ground) count(ctx context.Context, pod api.Pod) (*workload.Counter, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	counter, err := workload.NewCounter(ctx, g.Dialer(lab.ClientSite), net.JoinHostPort(pod.Address, "6379"))
+	if err != nil {
+		return nil, err
+	}
+	if err := counter.Fill(ctx, fill); err != nil {
+		return nil, errors.Join(err, counter.Close())
+	}
+	counter.Start()
+	return counter, counter.Await(ctx, 5)
+}
+
+// run moves the pod, strikes, heals, and looks at what has become of it.
+func (t *trial) run(ctx context.Context, r *result) {
+	g := t.ground
+	w := g.watch(t.pod.UID)
+	defer func() {
+		if r.TwoRunning = w.stop(); len(r.TwoRunning) > 0 {
+			r.fail("it ran at two places: %s", strings.Join(r.TwoRunning, ", "))
+		}
+		r.Looks, r.LongestLook = w.looks, float64(w.longest.Microseconds())/1e3
+	}()
+	point := filepath.Join(g.DrillDir(t.site(t.point.end())), string(t.point))
+	if err := os.WriteFile(point, nil, 0o600); err != nil {
+		r.fail("arming %s: %v", t.point, err)
+		r.over = true
+		return
+	}
+	call, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	source := g.client(t.source)
+	go func() {
+		defer close(t.moved)
+		_, t.answer = source.Migrate(call, podName, t.target, silent{})
+	}()
+	defer func() { cancel(); <-t.moved }()
+	err := t.reached(ctx, point)
+	if err == nil {
+		err = t.fault.strike(ctx, t)
+		r.Hit = err == nil
+	}
+	if err != nil {
+		r.fail("the fault did not strike: %v", err)
+	}
+	_ = os.Remove(point)
+	_ = os.Remove(point + drill.Suffix)
+	if r.Hit {
+		_ = pause(ctx, t.fault.least)
+		select {
+		case <-t.moved:
+		case <-time.After(t.fault.most - t.fault.least):
+		case <-ctx.Done():
+		}
+	}
+	if t.fault.heal != nil {
+		if err := t.fault.heal(ctx, t); err != nil {
+			r.fail("healing: %v", err)
+			r.Dirty, r.over = true, true
+			return
+		}
+	}
+	healed := time.Now()
+	t.judge(ctx, r)
+	r.Settled = time.Since(healed).Seconds()
+	select {
+	case <-t.moved:
+		if r.Answer = "moved"; t.answer != nil {
+			r.Answer = t.answer.Error()
+		}
+	case <-time.After(settleWithin):
+		r.fail("whoever asked for the move has no answer")
+	}
+}
+
+// reached waits until the move stands at the point.
+func (t *trial) reached(ctx context.Context, point string) error {
+	return until(ctx, reachWithin, func(context.Context) error {
+		if _, err := os.Stat(point + drill.Suffix); err == nil {
+			return nil
+		}
+		select {
+		case <-t.moved:
+			return fmt.Errorf("the move ended before it came to %s: %v", t.point, t.answer) //nolint:errorlint // for people
+		default:
+			return fmt.Errorf("the move has not come to %s", t.point)
+		}
+	})
+}
+
+// judge waits until the pod serves its client at one place, or is said to be lost where it had to be.
+func (t *trial) judge(ctx context.Context, r *result) {
+	var pod api.Pod
+	lost := ""
+	err := until(ctx, settleWithin, func(ctx context.Context) (err error) {
+		pod, err = t.settled(ctx)
+		if honest := (*lostError)(nil); errors.As(err, &honest) && !t.survives() {
+			lost, err = honest.reason, nil
+		}
+		return err
+	})
+	if err == nil && t.survives() {
+		await, cancel := context.WithTimeout(ctx, settleWithin)
+		err = t.counter.Await(await, 5)
+		cancel()
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			r.Reset = true
+			r.fail("the client's connection broke, and the pod survived: %v", err)
+			r.over = true
+			return
+		}
+	}
+	if err != nil {
+		r.Stuck = true
+		r.Dirty, r.over = true, true
+		r.fail("it is stuck: %v", err)
+		return
+	}
+	r.At, r.Lost = pod.Node, lost
+	if !t.survives() {
+		r.over = true
+		if lost == "" { // it serves anew
+			if _, err := t.ground.ping(ctx, pod); err != nil {
+				r.Stuck = true
+				r.fail("it is said to run and serves nobody: %v", err)
+			}
+		}
+	}
+}
+
+// compare ends the client and compares what it was told with what the pod has.
+func (t *trial) compare(ctx context.Context, r *result) {
+	if r.over {
+		_ = t.counter.Close()
+		return
+	}
+	count, err := t.counter.Stop(ctx)
+	r.Acknowledged = count.Acknowledged
+	if err != nil || count.Resets > 0 || count.Connections != 1 {
+		r.Reset = true
+		r.fail("the client's connection: %+v, %v", count, err)
+	}
+	if count.Lost > 0 || count.Duplicated > 0 {
+		r.LostAck = count.Lost + count.Duplicated
+		r.fail("of what the client was told %d are lost, and %d done twice", count.Lost, count.Duplicated)
+	}
+}
+
+// ping asks a pod over a new connection.
+func (g *ground) ping(ctx context.Context, pod api.Pod) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	begun := time.Now()
+	c, err := workload.NewCounter(ctx, g.Dialer(lab.ClientSite), net.JoinHostPort(pod.Address, "6379"))
+	if err != nil {
+		return 0, err
+	}
+	return time.Since(begun), c.Close()
+}
+
+// lostError is what the mesh says of a pod that it knows to be lost.
+type lostError struct{ reason string }
+
+func (e *lostError) Error() string { return "it is said to be lost: " + e.reason }
+
+// settled returns the pod if no move of it is open, all agents agree who owns it, and it runs there alone.
+func (t *trial) settled(ctx context.Context) (pod api.Pod, err error) {
+	g := t.ground
+	for i, s := range g.Sites() {
+		attempt, cancel := context.WithTimeout(ctx, 3*time.Second)
+		p, err := g.client(s.Name).GetPod(attempt, podName)
+		cancel()
+		switch {
+		case err != nil:
+			return pod, err
+		case p.Migration != "":
+			return pod, fmt.Errorf("%s says that move %s is open", s.Name, p.Migration)
+		case i > 0 && (p.Node != pod.Node || p.Epoch != pod.Epoch):
+			return pod, fmt.Errorf("%s says that it is on %s, another %s", s.Name, p.Node, pod.Node)
+		}
+		pod = p
+	}
+	if left := g.leftOfMoves(); left != "" {
+		return pod, errors.New(left)
+	}
+	at := g.running(t.pod.UID)
+	switch {
+	case pod.Phase == api.PodRunning && slices.Equal(at, []string{pod.Node}):
+		return pod, nil
+	case len(at) == 0 && (pod.Phase == api.PodFailed || pod.Phase == api.PodStopped) && pod.Reason != "":
+		return pod, &lostError{pod.Reason}
+	}
+	return pod, fmt.Errorf("%s says %s (%s); it runs at %v", pod.Node, pod.Phase, pod.Reason, at)
+}
+
+// leftOfMoves says which site has journals or images of a move.
+func (g *ground) leftOfMoves() string {
+	for _, s := range g.Sites() {
+		for _, dir := range []string{"/var/lib/drover/moves", "/run/drover/moves"} {
+			path, err := g.Path(s.Name, dir)
+			if err != nil {
+				return err.Error()
+			}
+			left, err := os.ReadDir(path)
+			if err != nil {
+				return err.Error()
+			}
+			if len(left) > 0 {
+				return s.Name + " has " + dir + "/" + left[0].Name()
+			}
+		}
+	}
+	return ""
+}
+
+// clear removes the pod and looks for what it has left.
+func (g *ground) clear(ctx context.Context, r *result) {
+	err := until(ctx, settleWithin, func(ctx context.Context) error {
+		attempt, cancel := context.WithTimeout(ctx, 15*time.Second)
+		defer cancel()
+		err := g.client(r.To).RemovePod(attempt, podName)
+		if api.AsError(err) != nil && api.AsError(err).Code == api.NotFound {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		r.fail("removing the pod: %v", err)
+		r.Dirty = true
+		return
+	}
+	err = until(ctx, cleanWithin, func(ctx context.Context) (err error) {
+		if r.Leaks, err = g.leaks(ctx); err == nil && len(r.Leaks) > 0 {
+			err = errors.New(strings.Join(r.Leaks, ", "))
+		}
+		return err
+	})
+	if err != nil {
+		r.fail("left behind: %v", err)
+		r.Dirty = true
+	}
+}
