@@ -16,7 +16,8 @@ type (
 	Do struct{ Step Step }
 	// Stop asks the step that goes on to end soon. It still ends with [Done] or [Failed].
 	Stop struct{}
-	// Propose proposes a command to the mesh.
+	// Propose proposes a command to the mesh. The machine has no clock: into a Return of a pod that may have run the driver
+	// writes the time.
 	Propose struct {
 		Ask     uint64 // grows with every one of a machine
 		Command state.Command

@@ -32,8 +32,9 @@ func (m Move) complete() state.Command {
 	return state.Complete{Migration: m.ID, Node: m.Target}
 }
 
-func (m Move) giveBack(why string) state.Command {
-	return state.Return{Migration: m.ID, Node: m.Target, Reason: why}
+// giveBack returns the pod, which may have run at the target. Who proposes it says when that was.
+func (m Move) giveBack(why string, ran bool) state.Command {
+	return state.Return{Migration: m.ID, Node: m.Target, Reason: why, Ran: ran}
 }
 
 // phase reads the phase of the move from an answer, "" if the mesh has forgotten it. Then it is over, and was not

@@ -63,12 +63,12 @@ func (s *Source) Handle(in Input) []Action {
 	case Failed:
 		s.failedStep(in.Step, in.Why)
 	case Cancelled:
-		s.cancel(in.Why)
+		s.giveUp(in.Why)
 	case Reached:
 		s.reached = append(s.reached, in.Milestone)
 		s.goOn()
 	case Lost:
-		s.lose(in.Why)
+		s.giveUp(in.Why)
 	case Seen:
 		s.see(in)
 	case Answered:
@@ -195,16 +195,9 @@ func (s *Source) stop(why string) {
 	}
 }
 
-// cancel ends the move because somebody wishes it. At its last step there is nothing to go back to.
-func (s *Source) cancel(why string) {
+// giveUp ends the move because somebody wishes it, or the target is not heard of. At its last step there is nothing to go back to.
+func (s *Source) giveUp(why string) {
 	if s.part == forward && !s.stopped && s.step() != Retire {
-		s.stop(why)
-	}
-}
-
-// lose ends the move because no more is heard of the target. Before it was asked to restore, a step fails by itself.
-func (s *Source) lose(why string) {
-	if s.part == forward && !s.stopped && s.until() != "" {
 		s.stop(why)
 	}
 }

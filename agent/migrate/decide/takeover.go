@@ -13,10 +13,6 @@ func (t *Target) agreed() {
 		t.emit(Tell{Milestone: Activated})
 	}
 	t.activated, t.won = true, t.mayRun()
-	if t.won && !t.has(Resume) { // while CRIU restores
-		t.record(Resume)
-		return
-	}
 	t.join()
 }
 
@@ -28,7 +24,10 @@ func (t *Target) join() {
 		t.giveBack(t.broken)
 	case t.broken != "" && t.asked == nil:
 		t.giveUp(t.broken)
-	case t.mayResume():
+	case !t.mayResume():
+	case !t.has(Resume): // an agent that finds this after the host was down knows that the pod may have run
+		t.record(Resume)
+	default:
 		t.do(Resume)
 	}
 }
@@ -36,7 +35,7 @@ func (t *Target) join() {
 // mayResume: everything is restored, and this node owns the pod: its Activate has won, under the lease that lasts, and no
 // Return of its own may be on the way.
 func (t *Target) mayResume() bool {
-	return t.restored && t.won && t.mayRun() && t.has(Resume) && !t.has(Return)
+	return t.restored && t.won && t.mayRun() && !t.has(Return)
 }
 
 // lease hears of a lease. An Activate that won under an earlier one, or under none, lets nothing run: others may have taken
@@ -59,7 +58,7 @@ func (t *Target) giveUp(why string) {
 }
 
 // giveBack returns a pod that this node owns and never ran to the source, whose frozen copy is as good as it was: it is
-// the newest state of the pod, since nothing has run anywhere since the freeze. Once a Return may be on its way nobody
+// the newest state of the pod, since nothing has run anywhere since the freeze. If it may have run, the Return says so. Once a Return may be on its way nobody
 // may resume the pod here, whichever agent lives; and nothing that was restored may live when the source is allowed to
 // run it. So first it is recorded, then all is cancelled, then the mesh is asked.
 func (t *Target) giveBack(why string) {

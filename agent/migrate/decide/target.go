@@ -8,7 +8,7 @@ type Target struct {
 	core
 	part     place
 	earlier  bool // an earlier agent has begun it
-	mayRan   bool // with earlier: the pod may have run, by the journal
+	mayRan   bool // with earlier: the pod may have run, by the journal. If the host went down, only that can tell
 	prepared bool
 
 	restored  bool
@@ -193,7 +193,7 @@ func (t *Target) goOn(s Step) {
 	case s == Restore:
 		t.join()
 	case s == Cancel && t.part == returning:
-		t.ask(t.move.giveBack(t.why))
+		t.ask(t.move.giveBack(t.why, t.mayRan))
 	case s == Cancel:
 		t.do(Restore) // which the journal has, since Activate came after it
 	case s == Resume:

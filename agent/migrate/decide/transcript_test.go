@@ -294,7 +294,12 @@ func (s *story) meshDoes(verb string, words []string) []string {
 	return nil
 }
 
-func kindText(c state.Command) string { return string(c.Kind()) }
+func kindText(c state.Command) string {
+	if r, ok := c.(state.Return); ok && r.Ran {
+		return "Return, it may have run"
+	}
+	return string(c.Kind())
+}
 
 func answerText(r state.Result) string {
 	text := "the mesh agrees"
