@@ -18,6 +18,7 @@ import (
 type clock struct {
 	mu    sync.Mutex
 	start time.Time
+	rate  float64       // of true time, 0 is 1
 	boot  time.Duration // ahead of true time
 	wall  time.Duration
 }
@@ -25,7 +26,11 @@ type clock struct {
 func (c *clock) read() (boot time.Duration, wall time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Since(c.start) + c.boot, time.Now().Add(c.wall)
+	past := time.Since(c.start)
+	if c.rate != 0 {
+		past = time.Duration(float64(past) * c.rate)
+	}
+	return past + c.boot, c.start.Add(past + c.wall)
 }
 
 func (c *clock) jump(boot, wall time.Duration) {

@@ -132,6 +132,22 @@ func TestALeaderWithoutMajorityGrantsNothing(t *testing.T) {
 	})
 }
 
+// It doesn't have to notice: a leader grants nothing that no majority has confirmed since it was asked.
+func TestALeaderThatBelievesToLeadGrantsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, leader := leasedMesh(t)
+		s := m.nodes[leader].seat.Load()
+		_, err := s.regent.grant(m.ctx(), "syd")
+		require.NoError(t, err)
+		for _, node := range others(leader) {
+			m.net.set(leader, node, true)
+		}
+		require.True(t, s.leads())
+		_, err = s.regent.grant(m.ctx(), "syd")
+		require.ErrorContains(t, err, "does not confirm")
+	})
+}
+
 // A leader decides on a failover, and is deposed before it has proposed it. The next one has granted the node a lease.
 func TestADeposedLeaderTakesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -158,6 +174,30 @@ func TestADeposedLeaderTakesNothing(t *testing.T) {
 		pod, _ := m.nodes["tok"].View().Pod("pay")
 		require.Equal(t, "syd", pod.Node)
 		require.Equal(t, []string{"syd"}, w.runners())
+	})
+}
+
+// A node comes back while its pods are being moved: it gets no lease before it can know of that.
+func TestWhoWasGivenUpWaitsForTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, leader := leasedMesh(t)
+		w := m.watch("u-pay")
+		m.net.isolate("syd", m.names(), true)
+		require.Eventually(t, func() bool { return slices.Contains(m.nodes[leader].Lost(), "syd") }, time.Minute, time.Millisecond)
+		was := m.nodes["syd"].Lease()
+		outcomes := m.nodes[leader].FailOver(func(v state.View, l state.Loss) []state.Command {
+			m.net.isolate("syd", m.names(), false)
+			require.NoError(t, m.nodes["syd"].Sync(m.ctx()))
+			sleep(lease)
+			require.Equal(t, was, m.nodes["syd"].Lease())
+			require.ErrorContains(t, m.nodes["syd"].LeaseProblem(), "has given node syd up")
+			return []state.Command{state.Failover{UID: "u-pay", Epoch: 1, From: "syd", To: "tok", Term: l.Term}}
+		})
+		require.True(t, outcomes[0].Result.OK, "%+v", outcomes)
+		m.leased("tok", "u-pay")
+		m.protect("more", "u-more", "syd", "tok")
+		m.leased("syd", "u-more")
+		require.Equal(t, []string{"tok"}, w.runners()[len(w.runners())-1:])
 	})
 }
 
