@@ -75,6 +75,11 @@ func (c claiming) Thaw(ctx context.Context, p migrate.Plan) error {
 	return c.claim(ctx, p, c.source.Thaw)
 }
 
+// Revive implements [migrate.Source].
+func (c claiming) Revive(ctx context.Context, p migrate.Plan) error {
+	return c.claim(ctx, p, c.source.Revive)
+}
+
 // Retire implements [migrate.Source].
 func (c claiming) Retire(ctx context.Context, p migrate.Plan) error {
 	return c.claim(ctx, p, c.source.Retire)

@@ -58,8 +58,7 @@ func (s source) Thaw(ctx context.Context, p migrate.Plan) error {
 	return s.letGo(ctx, p, func(*route.Cutover) error { return nil })
 }
 
-// Revive is Thaw of a copy that its peers have gone on without: the target was lost after it had taken the pod over. All its TCP
-// connections are ended before it runs, and before a packet of it leaves. Idempotent.
+// Revive implements [migrate.Source].
 func (s source) Revive(ctx context.Context, p migrate.Plan) error {
 	return s.letGo(ctx, p, func(c *route.Cutover) error {
 		status, err := s.runtime.Status(p.Pod.UID)

@@ -97,11 +97,12 @@ type MigrationPhase string
 
 // The phases of a migration.
 const (
-	MigrationReserved  MigrationPhase = "reserved"
-	MigrationActivated MigrationPhase = "activated"
-	MigrationDone      MigrationPhase = "done"
-	MigrationReturned  MigrationPhase = "returned"
-	MigrationAborted   MigrationPhase = "aborted"
+	MigrationReserved   MigrationPhase = "reserved"
+	MigrationActivated  MigrationPhase = "activated"
+	MigrationDone       MigrationPhase = "done"
+	MigrationReturned   MigrationPhase = "returned"
+	MigrationFailedOver MigrationPhase = "failedover" // its target was lost after it had taken the pod over
+	MigrationAborted    MigrationPhase = "aborted"
 )
 
 // Open says whether the migration is still going on.

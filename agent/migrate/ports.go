@@ -37,6 +37,9 @@ type Source interface {
 	// Thaw lets the pod go on here as if nothing had been: CRIU gone, egress open, route here, running.
 	// It is idempotent and needs nothing from before a restart of the agent.
 	Thaw(ctx context.Context, p Plan) error
+	// Revive is Thaw of a copy that its peers have gone on without: the target was lost after it had taken the pod over. All
+	// its TCP connections are ended before it runs, and before a packet of it leaves. Idempotent.
+	Revive(ctx context.Context, p Plan) error
 	// Retire destroys the frozen copy, without a packet of it reaching anyone. Idempotent.
 	Retire(ctx context.Context, p Plan) error
 }

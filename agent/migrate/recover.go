@@ -64,6 +64,8 @@ func (a *Arrivals) takeUp(x *arrival) error {
 		return a.takeUpActivated(x, silent)
 	case over == state.Done:
 		return a.finish(x, silent)
+	case over == state.FailedOver: // whether it ran here or not: the pod that stands here is nobody's any more
+		return a.forget(x)
 	case r.Pod != nil && r.Pod.UID == x.plan.Pod.UID && (r.Pod.Node == a.Node || r.Pod.Migration != ""):
 		// It ended long ago, and what is here of the pod may be alive and of a later move.
 		return a.forget(x)

@@ -72,11 +72,14 @@ func (d *Departure) settle(ctx context.Context, s step, cause error) error {
 	d.journal = nil
 	d.tell(Progress{Step: s.name, Node: d.plan.Source, Status: Undone, Note: "the pod goes on at " + d.plan.Source})
 	failed.Settled = fmt.Sprintf("the pod goes on at %s as if nothing had been", d.plan.Source)
+	if phase == state.FailedOver {
+		failed.Settled = fmt.Sprintf("%s was lost after it had taken the pod over: the mesh has failed it over, see drover pod get %s", d.plan.Target, d.plan.Pod.Name)
+	}
 	return failed
 }
 
 // resolve ends a move at its source: by an Abort that wins, after which the pod is thawed, or by retiring the
-// frozen copy when the target has it. It returns Aborted, Returned or Done. The journal is removed with the last
+// frozen copy when the target has it, or by reviving it if the target was lost then. It returns Aborted, Returned, FailedOver or Done. The journal is removed with the last
 // of the work.
 func resolve(ctx context.Context, c Config, s Source, j *Journal) (state.MigrationPhase, error) {
 	phase, mine, err := outcome(ctx, c, j.Plan)
@@ -90,6 +93,8 @@ func resolve(ctx context.Context, c Config, s Source, j *Journal) (state.Migrati
 		return phase, nil
 	case phase == state.Done:
 		undo = s.Retire
+	case phase == state.FailedOver:
+		undo = s.Revive
 	}
 	if err := again(ctx, func() error { return undo(ctx, j.Plan) }, func(err error) {
 		c.Log.Error("ending a move at its source", "move", j.Plan.ID, "phase", phase, "err", err)

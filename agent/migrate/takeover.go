@@ -117,7 +117,7 @@ func (a *Arrivals) giveBack(x *arrival, why error, tell func(Milestone)) error {
 	if err != nil {
 		return errors.Join(why, err)
 	}
-	if !r.OK {
+	if !r.OK && phaseOf(r) != state.FailedOver {
 		return errors.Join(why, fmt.Errorf("giving the pod back: %s", r.Reason))
 	}
 	a.discard(x)

@@ -269,6 +269,8 @@ func (s source) Thaw(context.Context, Plan) error {
 	})
 }
 
+func (s source) Revive(ctx context.Context, p Plan) error { return s.Thaw(ctx, p) }
+
 func (s source) Retire(context.Context, Plan) error {
 	return s.at("retire", func() error {
 		if s.host.running && !s.host.shut {
