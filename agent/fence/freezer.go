@@ -9,17 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freezer stops the processes of a cgroup and of all below it.
-type freezer interface {
-	// order asks them to stand still, or to go on. It doesn't wait.
-	order(still bool) error
-	// still says whether all of them stand still on this freezer's order or that of one above.
-	still() (bool, error)
-	close()
+// A Freezer stops the processes of a cgroup and of all below it.
+type Freezer interface {
+	// Order asks them to stand still, or to go on. It doesn't wait.
+	Order(still bool) error
+	// Still says whether all of them stand still on this freezer's order or that of one above.
+	Still() (bool, error)
+	// Close lets go of it, as it is.
+	Close()
 }
 
-// errGone says that there is no such cgroup any more, and so no process in it.
-var errGone = errors.New("the cgroup is gone")
+// ErrGone says that there is no such cgroup any more, and so no process in it.
+var ErrGone = errors.New("the cgroup is gone")
 
 // cgroup is a freezer of the kernel's. Its files are open, so that acting needs no path, no memory and no disk:
 // Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst and cgroup-v2.rst in the kernel's source.
@@ -43,13 +44,13 @@ func openCgroup(dir string) (*cgroup, error) {
 		return nil, fmt.Errorf("opening the freezer of %s: %w", dir, err)
 	}
 	if c.tell, err = unix.Open(filepath.Join(dir, files[1]), unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-		c.close()
+		c.Close()
 		return nil, fmt.Errorf("opening the freezer of %s: %w", dir, err)
 	}
 	return c, nil
 }
 
-func (c *cgroup) order(still bool) error {
+func (c *cgroup) Order(still bool) error {
 	text := c.thaw
 	if still {
 		text = c.freeze
@@ -58,7 +59,7 @@ func (c *cgroup) order(still bool) error {
 	return goneOr(err)
 }
 
-func (c *cgroup) still() (bool, error) {
+func (c *cgroup) Still() (bool, error) {
 	n, err := unix.Pread(c.tell, c.buf[:], 0)
 	if err != nil {
 		return false, goneOr(err)
@@ -66,7 +67,7 @@ func (c *cgroup) still() (bool, error) {
 	return bytes.Contains(c.buf[:n], c.frozen), nil
 }
 
-func (c *cgroup) close() {
+func (c *cgroup) Close() {
 	for _, fd := range []int{c.ask, c.tell} {
 		if fd >= 0 {
 			_ = unix.Close(fd)
@@ -76,7 +77,7 @@ func (c *cgroup) close() {
 
 func goneOr(err error) error {
 	if errors.Is(err, unix.ENODEV) { // kernfs, of a file whose directory was removed
-		return errGone
+		return ErrGone
 	}
 	return err
 }

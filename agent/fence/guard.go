@@ -14,24 +14,29 @@ const (
 	lookAgain = 100 * time.Millisecond // for somebody who let them go
 )
 
-// guard decides what must stand still. Time and freezers are given to it. look allocates no memory.
-type guard struct {
+// A Guard decides what must stand still. Time and freezers are given to it: it reads no clock and starts nothing. Look allocates no
+// memory. It is not safe for concurrent use.
+type Guard struct {
 	lease Instant // when it ends
 	pods  map[string]*held
 }
 
 // held is a pod under the guard.
 type held struct {
-	freezers []freezer
+	freezers []Freezer
 	state    Held
 	leased   bool // it was under a valid lease before it was frozen
 }
 
-func newGuard() *guard { return &guard{pods: map[string]*held{}} }
+// NewGuard returns one that holds nothing and has no lease.
+func NewGuard() *Guard { return &Guard{pods: map[string]*held{}} }
 
-// hold puts a pod under the guard; it owns the freezers. One that is there keeps its state and gets the new freezers: a pod's
+// Renew sets when the lease ends.
+func (g *Guard) Renew(end Instant) { g.lease = end }
+
+// Hold puts a pod under the guard; it owns the freezers. One that is there keeps its state and gets the new freezers: a pod's
 // cgroup may have been made anew.
-func (g *guard) hold(uid string, freezers []freezer) {
+func (g *Guard) Hold(uid string, freezers []Freezer) {
 	p := g.pods[uid]
 	if p == nil {
 		p = &held{state: Held{UID: uid}}
@@ -42,16 +47,16 @@ func (g *guard) hold(uid string, freezers []freezer) {
 	p.state.Still = false
 }
 
-// drop lets go of a pod, which stays as it is. One that is unknown is fine.
-func (g *guard) drop(uid string) {
+// Drop lets go of a pod, which stays as it is. One that is unknown is fine.
+func (g *Guard) Drop(uid string) {
 	if p := g.pods[uid]; p != nil {
 		p.close()
 		delete(g.pods, uid)
 	}
 }
 
-// thaw lets a pod go on. Without a lease it is refused.
-func (g *guard) thaw(uid string, now Instant) error {
+// Thaw lets a pod go on. Without a lease it is refused.
+func (g *Guard) Thaw(uid string, now Instant) error {
 	p := g.pods[uid]
 	switch {
 	case p == nil:
@@ -60,7 +65,7 @@ func (g *guard) thaw(uid string, now Instant) error {
 		return errors.New("the node's lease has ended")
 	}
 	for _, f := range p.freezers {
-		if err := f.order(false); err != nil && !errors.Is(err, errGone) {
+		if err := f.Order(false); err != nil && !errors.Is(err, ErrGone) {
 			return fmt.Errorf("thawing pod %s: %w", uid, err)
 		}
 	}
@@ -68,11 +73,11 @@ func (g *guard) thaw(uid string, now Instant) error {
 	return nil
 }
 
-// look freezes what must stand still and returns after how long to look again, 0 for when the lease ends. It never gives up on
+// Look freezes what must stand still and returns after how long to look again, 0 for when the lease ends. It never gives up on
 // a pod: its processes run no instruction of theirs from the moment in which they were asked, also where the kernel waits
 // long for the last of them (one that waits for a disk, or in execve for threads of its own that stand still already; to
 // thaw those for a moment would let the pod run).
-func (g *guard) look(now Instant) time.Duration {
+func (g *Guard) Look(now Instant) time.Duration {
 	valid := g.lease.valid(now)
 	var again time.Duration
 	for _, p := range g.pods {
@@ -104,7 +109,7 @@ func (p *held) freeze(lease, now Instant) bool {
 		p.state.Undone++
 	}
 	for _, f := range p.freezers {
-		_ = f.order(true) // it is asked again until it stands still
+		_ = f.Order(true) // it is asked again until it stands still
 	}
 	if !p.still() {
 		return false
@@ -119,7 +124,7 @@ func (p *held) freeze(lease, now Instant) bool {
 // still says whether all of the pod stands still. A cgroup that is gone has nothing in it.
 func (p *held) still() bool {
 	for _, f := range p.freezers {
-		if still, err := f.still(); !still && !errors.Is(err, errGone) {
+		if still, err := f.Still(); !still && !errors.Is(err, ErrGone) {
 			return false
 		}
 	}
@@ -128,13 +133,13 @@ func (p *held) still() bool {
 
 func (p *held) close() {
 	for _, f := range p.freezers {
-		f.close()
+		f.Close()
 	}
 	p.freezers = nil
 }
 
 // held describes all pods.
-func (g *guard) held() []Held {
+func (g *Guard) held() []Held {
 	all := make([]Held, 0, len(g.pods))
 	for _, p := range g.pods {
 		all = append(all, p.state)

@@ -15,9 +15,9 @@ type fake struct {
 	closed      bool
 }
 
-func (f *fake) order(still bool) error {
+func (f *fake) Order(still bool) error {
 	if f.gone {
-		return errGone
+		return ErrGone
 	}
 	if still {
 		f.asked++
@@ -26,9 +26,9 @@ func (f *fake) order(still bool) error {
 	return nil
 }
 
-func (f *fake) still() (bool, error) {
+func (f *fake) Still() (bool, error) {
 	if f.gone {
-		return false, errGone
+		return false, ErrGone
 	}
 	if f.froze && f.slow > 0 {
 		f.slow--
@@ -37,7 +37,7 @@ func (f *fake) still() (bool, error) {
 	return f.froze, nil
 }
 
-func (f *fake) close() { f.closed = true }
+func (f *fake) Close() { f.closed = true }
 
 // at is that many seconds after both clocks began.
 func at(seconds float64) Instant {
@@ -46,13 +46,13 @@ func at(seconds float64) Instant {
 }
 
 func TestGuardFreezesWhenTheLeaseEnds(t *testing.T) {
-	g, f := newGuard(), &fake{}
+	g, f := NewGuard(), &fake{}
 	g.lease = at(6)
-	g.hold("web", []freezer{f})
-	require.Zero(t, g.look(at(5.999)), "nothing to do before the lease ends")
+	g.Hold("web", []Freezer{f})
+	require.Zero(t, g.Look(at(5.999)), "nothing to do before the lease ends")
 	require.False(t, f.froze)
 
-	require.Equal(t, lookAgain, g.look(at(6)))
+	require.Equal(t, lookAgain, g.Look(at(6)))
 	require.True(t, f.froze)
 	require.Equal(t, []Held{{UID: "web", Frozen: true, Still: true, Since: int64(6 * time.Second), After: 1}}, g.held())
 }
@@ -64,107 +64,107 @@ func TestGuardBelievesTheClockThatIsAhead(t *testing.T) {
 		"both went on in suspend":                                at(7),
 	} {
 		t.Run(name, func(t *testing.T) {
-			g, f := newGuard(), &fake{}
+			g, f := NewGuard(), &fake{}
 			g.lease = at(6)
-			g.hold("web", []freezer{f})
-			g.look(at(1))
-			g.look(now)
+			g.Hold("web", []Freezer{f})
+			g.Look(at(1))
+			g.Look(now)
 			require.True(t, f.froze)
-			require.Error(t, g.thaw("web", now))
+			require.Error(t, g.Thaw("web", now))
 		})
 	}
 }
 
 func TestGuardFreezesAtOnceWithoutALease(t *testing.T) {
-	g, f := newGuard(), &fake{}
-	g.hold("web", []freezer{f})
-	g.look(at(1))
+	g, f := NewGuard(), &fake{}
+	g.Hold("web", []Freezer{f})
+	g.Look(at(1))
 	require.True(t, f.froze)
 	require.Zero(t, g.held()[0].After, "it was under no lease")
 }
 
 func TestGuardNeverThawsByItself(t *testing.T) {
-	g, f := newGuard(), &fake{}
+	g, f := NewGuard(), &fake{}
 	g.lease = at(6)
-	g.hold("web", []freezer{f})
-	g.look(at(1))
-	g.look(at(7))
+	g.Hold("web", []Freezer{f})
+	g.Look(at(1))
+	g.Look(at(7))
 	g.lease = at(12)
-	require.Equal(t, lookAgain, g.look(at(8)))
+	require.Equal(t, lookAgain, g.Look(at(8)))
 	require.True(t, f.froze, "a lease is no order to thaw")
 
-	require.Error(t, g.thaw("db", at(8)), "not under the fence")
-	require.NoError(t, g.thaw("web", at(8)))
+	require.Error(t, g.Thaw("db", at(8)), "not under the fence")
+	require.NoError(t, g.Thaw("web", at(8)))
 	require.False(t, f.froze)
-	require.Zero(t, g.look(at(9)))
-	g.look(at(12))
+	require.Zero(t, g.Look(at(9)))
+	g.Look(at(12))
 	require.True(t, f.froze, "the next end freezes again")
 }
 
 func TestGuardAsksUntilThePodStandsStill(t *testing.T) {
-	g, f := newGuard(), &fake{slow: 3}
+	g, f := NewGuard(), &fake{slow: 3}
 	g.lease = at(6)
-	g.hold("web", []freezer{f})
-	g.look(at(1))
+	g.Hold("web", []Freezer{f})
+	g.Look(at(1))
 	for i := range 3 {
-		require.Equal(t, lookSoon, g.look(at(6+float64(i)/1000)), "look %d", i)
+		require.Equal(t, lookSoon, g.Look(at(6+float64(i)/1000)), "look %d", i)
 		require.False(t, g.held()[0].Still)
 		require.True(t, g.held()[0].Frozen)
 	}
-	require.Equal(t, lookAgain, g.look(at(6.25)))
+	require.Equal(t, lookAgain, g.Look(at(6.25)))
 	require.Equal(t, 4, f.asked)
 	require.Equal(t, 250*time.Millisecond, g.held()[0].After)
 }
 
 func TestGuardUndoesTheThawOfOthers(t *testing.T) {
-	g, f := newGuard(), &fake{}
-	g.hold("web", []freezer{f})
-	g.look(at(1))
+	g, f := NewGuard(), &fake{}
+	g.Hold("web", []Freezer{f})
+	g.Look(at(1))
 	f.froze = false
-	require.Equal(t, lookAgain, g.look(at(2)))
+	require.Equal(t, lookAgain, g.Look(at(2)))
 	require.True(t, f.froze)
 	require.Equal(t, 1, g.held()[0].Undone)
 }
 
 func TestGuardTakesNewFreezers(t *testing.T) {
-	g, before, after := newGuard(), &fake{}, &fake{}
-	g.hold("web", []freezer{before})
-	g.look(at(1))
-	g.hold("web", []freezer{after})
+	g, before, after := NewGuard(), &fake{}, &fake{}
+	g.Hold("web", []Freezer{before})
+	g.Look(at(1))
+	g.Hold("web", []Freezer{after})
 	require.True(t, before.closed)
-	g.look(at(2))
+	g.Look(at(2))
 	require.True(t, after.froze, "what was made anew is as frozen as what was there")
 	require.Zero(t, g.held()[0].Undone)
 }
 
 func TestGuardBearsThatACgroupIsGone(t *testing.T) {
-	g, f := newGuard(), &fake{gone: true}
-	g.hold("web", []freezer{f})
-	require.Equal(t, lookAgain, g.look(at(1)))
+	g, f := NewGuard(), &fake{gone: true}
+	g.Hold("web", []Freezer{f})
+	require.Equal(t, lookAgain, g.Look(at(1)))
 	require.True(t, g.held()[0].Still)
 	g.lease = at(6)
-	require.NoError(t, g.thaw("web", at(2)))
-	g.drop("web")
-	g.drop("web")
+	require.NoError(t, g.Thaw("web", at(2)))
+	g.Drop("web")
+	g.Drop("web")
 	require.Empty(t, g.held())
 	require.True(t, f.closed)
 }
 
 func TestGuardLooksWithoutMemory(t *testing.T) {
-	g := newGuard()
+	g := NewGuard()
 	for _, uid := range []string{"a", "b", "c"} {
-		g.hold(uid, []freezer{&fake{slow: 1}, &fake{}})
+		g.Hold(uid, []Freezer{&fake{slow: 1}, &fake{}})
 	}
 	now := at(1)
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		for _, p := range g.pods { // each run freezes all of them
 			p.state.Frozen, p.state.Still = false, false
 		}
-		g.look(now)
+		g.Look(now)
 	}))
 }
 
 func TestGoneIsNoOtherError(t *testing.T) {
 	require.NoError(t, goneOr(nil))
-	require.NotErrorIs(t, goneOr(errors.New("disk")), errGone)
+	require.NotErrorIs(t, goneOr(errors.New("disk")), ErrGone)
 }

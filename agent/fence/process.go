@@ -122,9 +122,9 @@ func rehearse() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("rehearsing a freeze: %w", err), unix.Close(fd))
 	}
-	g := newGuard()
-	g.hold("rehearsal", []freezer{&cgroup{ask: fd, tell: again, freeze: []byte("FROZEN"), thaw: []byte("THAWED"), frozen: []byte("FROZEN")}})
-	defer g.drop("rehearsal")
+	g := NewGuard()
+	g.Hold("rehearsal", []Freezer{&cgroup{ask: fd, tell: again, freeze: []byte("FROZEN"), thaw: []byte("THAWED"), frozen: []byte("FROZEN")}})
+	defer g.Drop("rehearsal")
 	t, err := openTimers()
 	if err != nil {
 		return err
@@ -140,7 +140,7 @@ func rehearse() error {
 		return fmt.Errorf("rehearsing a freeze: %w", err)
 	}
 	t.clear(t.boot)
-	g.look(Now())
+	g.Look(Now())
 	if all := g.held(); !all[0].Still {
 		return errors.New("rehearsing a freeze: it had no effect")
 	}

@@ -17,7 +17,7 @@ const maxClients = 16
 
 // server is the one thread of the fence: it waits for timers and for requests, and looks after what the guard holds.
 type server struct {
-	guard   *guard
+	guard   *Guard
 	version string
 	weak    string
 	timers  timers
@@ -40,7 +40,7 @@ func newServer(listener int, version, weak string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{guard: newGuard(), version: version, weak: weak, timers: t, buf: make([]byte, maxMessage)}
+	s := &server{guard: NewGuard(), version: version, weak: weak, timers: t, buf: make([]byte, maxMessage)}
 	s.polled = make([]unix.PollFd, 0, clientPlaces+maxClients)
 	for _, fd := range []int{t.boot, t.wall, listener} {
 		s.polled = append(s.polled, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
@@ -52,7 +52,7 @@ func newServer(listener int, version, weak string) (*server, error) {
 func (s *server) run() error {
 	defer s.close()
 	for !s.ended {
-		if err := s.wait(s.guard.look(Now())); err != nil {
+		if err := s.wait(s.guard.Look(Now())); err != nil {
 			return err
 		}
 		s.timers.clear(s.takeReady(bootPlace))
@@ -119,7 +119,7 @@ func (s *server) serve(fd int) bool {
 		a.Error = err.Error()
 	}
 	now := Now()
-	s.guard.look(now) // so that what is said to be frozen has been asked to
+	s.guard.Look(now) // so that what is said to be frozen has been asked to
 	a.Status = Status{
 		Version: s.version, Pid: os.Getpid(), Lease: s.guard.lease, Valid: s.guard.lease.valid(now), Weak: s.weak, Pods: s.guard.held(),
 	}
@@ -138,15 +138,15 @@ func (s *server) do(r request) error {
 	case opHold:
 		return s.hold(r)
 	case opDrop:
-		s.guard.drop(r.UID)
+		s.guard.Drop(r.UID)
 		return nil
 	case opThaw:
-		return s.guard.thaw(r.UID, Now())
+		return s.guard.Thaw(r.UID, Now())
 	case opLease:
 		if r.Lease == nil {
 			return errors.New("a lease without an end")
 		}
-		s.guard.lease = *r.Lease
+		s.guard.Renew(*r.Lease)
 		return s.timers.set(*r.Lease)
 	case opEnd:
 		if n := len(s.guard.pods); n > 0 && !r.Force {
@@ -162,24 +162,24 @@ func (s *server) hold(r request) error {
 	if r.UID == "" || len(r.Cgroups) == 0 {
 		return errors.New("a pod without a name or a cgroup")
 	}
-	var all []freezer
+	var all []Freezer
 	for _, dir := range r.Cgroups {
 		c, err := openCgroup(dir)
 		if err != nil {
 			for _, f := range all {
-				f.close()
+				f.Close()
 			}
 			return err
 		}
 		all = append(all, c)
 	}
-	s.guard.hold(r.UID, all)
+	s.guard.Hold(r.UID, all)
 	return nil
 }
 
 func (s *server) close() {
 	for uid := range s.guard.pods {
-		s.guard.drop(uid)
+		s.guard.Drop(uid)
 	}
 	for _, p := range s.polled[listenPlace:] {
 		_ = unix.Close(int(p.Fd))
