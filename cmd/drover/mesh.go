@@ -12,7 +12,7 @@ import (
 
 func (c *cli) meshCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "mesh", Short: "Make a mesh, and let hosts join and leave it"}
-	cmd.AddCommand(c.meshInit(), c.meshToken(), c.meshJoin(), c.meshLeave(),
+	cmd.AddCommand(c.meshInit(), c.meshToken(), c.meshJoin(), c.meshLeave(), c.meshRecover(),
 		c.meshNode(meshVerb{
 			name: "add", doing: "making the identity", do: transport.AddNode, file: ".",
 			short: "Make the identity of one more node, in the directory of a mesh, to be carried there",

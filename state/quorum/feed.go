@@ -134,7 +134,7 @@ func (t *telling) advance(ctx context.Context) (more bool, err error) {
 // news says how this server sees the mesh.
 func (t *telling) news() error {
 	m := t.members()
-	n := news{Mesh: t.machine.view().MeshID(), Leader: t.seat.leader(), Term: t.raft.CurrentTerm(), Voters: m.voters, Joining: m.joining}
+	n := news{Mesh: t.machine.view().MeshID(), Era: t.era, Leader: t.seat.leader(), Term: t.raft.CurrentTerm(), Voters: m.voters, Joining: m.joining}
 	t.leader = n.Leader
 	return errors.Join(writeMessage(t.w, frameNews, n), t.w.Flush())
 }

@@ -33,8 +33,8 @@ type follower struct {
 	problem string // with what it hears, for people
 }
 
-func newFollower(q *Quorum) *follower {
-	return &follower{Quorum: q, machine: newMachine(q.board), doubted: make(chan struct{}, 1)}
+func newFollower(q *Quorum, m *machine) *follower {
+	return &follower{Quorum: q, machine: m, doubted: make(chan struct{}, 1)}
 }
 
 // session is a server being followed.
@@ -86,7 +86,7 @@ func (f *follower) first(ctx context.Context) *session {
 		}
 	}
 	if len(known) == 0 || time.Since(f.inquired) > askPeersAfter {
-		f.inquire(ctx) // they may know other servers
+		f.inquire(ctx, f.everybody()) // they may know other servers
 		f.inquired = time.Now()
 	}
 	return nil

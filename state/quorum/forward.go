@@ -32,6 +32,8 @@ type request struct {
 	Who bool `json:"who,omitempty"`
 	// Mesh is the ID of the mesh that the asking node is in, as far as it knows.
 	Mesh string `json:"mesh,omitempty"`
+	// Era is the latest of its eras that it has heard of.
+	Era uint64 `json:"era,omitempty"`
 	// Relay allows a node that doesn't lead to pass the request on, once.
 	Relay bool `json:"relay,omitempty"`
 }
@@ -48,6 +50,8 @@ type answer struct {
 	Grant *grant `json:"grant,omitempty"`
 	// Term answers Confirm.
 	Term uint64 `json:"term,omitempty"`
+	// Era is that of the mesh which the one who joins will be in.
+	Era uint64 `json:"era,omitempty"`
 	// Standing answers Who.
 	Standing *standing `json:"standing,omitempty"`
 
@@ -58,7 +62,7 @@ type answer struct {
 
 // forward sends a request to a node and returns its answer.
 func (q *Quorum) forward(ctx context.Context, node string, r request) (answer, error) {
-	r.Mesh = q.View().MeshID()
+	r.Mesh, r.Era = q.View().MeshID(), q.era.Load()
 	data, err := encode(r)
 	if err != nil {
 		return answer{}, fmt.Errorf("encoding a request: %w", notProposed(err))
@@ -125,8 +129,14 @@ func (q *Quorum) handle(ctx context.Context, r request) (answer, error) {
 	if q.ctx.Err() != nil {
 		return answer{}, notProposed(errClosed)
 	}
+	if r.Mesh != "" {
+		q.learn(r.Mesh, r.Era)
+	}
 	if r.Who {
 		return answer{Standing: q.standing()}, nil
+	}
+	if err := q.ofToday(r); err != nil {
+		return answer{}, err
 	}
 	leader, s := q.Leader(), q.seat.Load()
 	leads, mesh := s != nil && s.leads(), q.View().MeshID()

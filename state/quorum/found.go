@@ -17,6 +17,9 @@ type standing struct {
 	First []string `json:"first,omitempty"`
 	// Servers are those of Raft's configuration as far as it knows; it may be one.
 	Servers []string `json:"servers,omitempty"`
+	// Era is the latest that it has heard of, of that mesh. Neither is there in the first.
+	Era  uint64 `json:"era,omitempty"`
+	Mesh string `json:"mesh,omitempty"`
 }
 
 // A stage is how far a node has come.
@@ -33,6 +36,9 @@ const (
 func (q *Quorum) standing() *standing {
 	now := q.Status()
 	st := &standing{Stage: in, First: q.first(), Servers: slices.Concat(now.Voters, now.Joining)}
+	if st.Era = q.era.Load(); st.Era > 0 {
+		st.Mesh = q.View().MeshID()
+	}
 	s := q.seat.Load()
 	switch {
 	case s != nil && s.raft.LastIndex() == 1 && s.raft.CurrentTerm() == 1:
@@ -56,22 +62,16 @@ func (q *Quorum) first() []string {
 	return names
 }
 
-// inquire asks the servers that this node knows, and its peers, what they know of the mesh. Those that don't answer
-// are missing in what it returns.
-func (q *Quorum) inquire(ctx context.Context) map[string]standing {
+// inquire asks nodes what they know of the mesh. Those that don't answer are missing in what it returns.
+func (q *Quorum) inquire(ctx context.Context, nodes []string) map[string]standing {
 	ctx, cancel := context.WithTimeout(ctx, q.cfg.timing.rpc)
 	defer cancel()
-	names := q.servers()
-	if q.cfg.Peers != nil {
-		names = append(names, q.cfg.Peers()...)
-	}
-	slices.Sort(names)
 	var (
 		mu   sync.Mutex
 		asks sync.WaitGroup
 		said = map[string]standing{}
 	)
-	for _, node := range slices.Compact(names) {
+	for _, node := range nodes {
 		if node == q.cfg.Node {
 			continue
 		}
@@ -81,6 +81,7 @@ func (q *Quorum) inquire(ctx context.Context) map[string]standing {
 				q.log.Debug("a node does not say what it knows of the mesh", "peer", node, "error", err)
 				return
 			}
+			q.learn(a.Standing.Mesh, a.Standing.Era)
 			mu.Lock()
 			defer mu.Unlock()
 			said[node] = *a.Standing
@@ -107,7 +108,7 @@ func (q *Quorum) mayFound(ctx context.Context) (ok bool, why string) {
 	if q.View().Index() > 0 || q.Leader() != "" {
 		return false, ""
 	}
-	said := q.inquire(ctx)
+	said := q.inquire(ctx, q.everybody())
 	for _, s := range said {
 		if s.Stage == in {
 			return false, ""

@@ -42,6 +42,8 @@ type hello struct {
 type news struct {
 	// Mesh is the ID of its mesh, empty until that is set.
 	Mesh string `json:"mesh"`
+	// Era is the server's.
+	Era uint64 `json:"era,omitempty"`
 	// Leader is empty while the server knows none.
 	Leader string `json:"leader"`
 	Term   uint64 `json:"term"`

@@ -105,7 +105,7 @@ func FuzzFollow(f *testing.F) {
 		q := &Quorum{cfg: Config{Node: "syd", Log: testLog("syd"), timing: quick()}, log: testLog("syd"), board: &board{}}
 		q.ctx, q.cancel = context.WithCancel(context.Background())
 		defer q.cancel()
-		follower := newFollower(q)
+		follower := newFollower(q, newMachine(q.board))
 		err := follower.take(&session{node: "ams", r: bufio.NewReader(bytes.NewReader(data))})
 		require.Error(t, err, "it ends with the stream at the latest")
 		require.Equal(t, follower.machine.view().Index(), q.View().Index())

@@ -90,6 +90,8 @@ type Quorum struct {
 	follower atomic.Pointer[follower] // nil while this node need not follow a server
 	hint     atomic.Pointer[[]string] // servers that peers have named
 	waiting  atomic.Pointer[string]   // see Status.Waiting
+	era      atomic.Uint64            // the latest that this node has heard of
+	newEra   chan struct{}            // there is a later one
 
 	ctx    context.Context // ends when Close begins to tear down
 	cancel context.CancelFunc
@@ -109,7 +111,7 @@ func Open(ctx context.Context, cfg Config) (*Quorum, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("opening the quorum: %w", err)
 	}
-	q := &Quorum{cfg: cfg, log: cfg.Log, board: &board{}}
+	q := &Quorum{cfg: cfg, log: cfg.Log, board: &board{}, newEra: make(chan struct{}, 1)}
 	q.ctx, q.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if cfg.Server {
 		s, d, err := q.resume()
@@ -119,7 +121,7 @@ func Open(ctx context.Context, cfg Config) (*Quorum, error) {
 		}
 		q.tasks.spawn(func() { q.closed = q.serve(s, d) })
 	} else {
-		q.startFollowing()
+		q.startFollowing(newMachine(q.board))
 		q.tasks.spawn(q.retire)
 	}
 	if cfg.Clock != nil {
@@ -169,9 +171,9 @@ func (q *Quorum) Close() error {
 	return q.closed
 }
 
-// startFollowing makes this node follow a server, until stop is called or the quorum is closed.
-func (q *Quorum) startFollowing() (stop func()) {
-	f := newFollower(q)
+// startFollowing makes this node follow a server, from where a machine has come, until stop is called or the quorum is closed.
+func (q *Quorum) startFollowing(m *machine) (stop func()) {
+	f := newFollower(q, m)
 	ctx, cancel := context.WithCancel(q.ctx)
 	q.follower.Store(f)
 	q.tasks.spawn(func() { f.run(ctx) })

@@ -134,5 +134,5 @@ func (s *seat) member(ctx context.Context, node string) (answer, error) {
 		return answer{}, err
 	}
 	n, _ := s.machine.view().Node(node)
-	return answer{Member: m.suffrage(node), Server: n.Server}, nil
+	return answer{Member: m.suffrage(node), Server: n.Server, Era: s.era}, nil
 }

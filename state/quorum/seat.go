@@ -19,6 +19,7 @@ type seat struct {
 	log    *slog.Logger
 
 	deadAfter time.Duration // see Config
+	era       uint64
 
 	disk    *disk
 	machine *machine
@@ -37,10 +38,15 @@ type seat struct {
 
 // sit starts Raft on what the disk remembers. The disk is the seat's from then on, unless that fails.
 func (q *Quorum) sit(d *disk) (s *seat, err error) {
+	era, err := d.GetUint64([]byte(eraKey))
+	if err != nil {
+		return nil, err
+	}
 	s = &seat{
 		node: q.cfg.Node, timing: q.cfg.timing, log: q.log, deadAfter: q.cfg.DeadAfter,
 		disk: d, machine: newMachine(q.board), streams: q.listen(Raft), follows: q.listen(Follow), roster: newRoster(),
 	}
+	s.era, s.streams.era = era, era
 	s.ctx, s.cancel = context.WithCancel(q.ctx)
 	logger := newLogger(q.log)
 	transport := raft.NewNetworkTransportWithConfig(s.timing.transport(s.streams, logger))
@@ -59,6 +65,7 @@ func (q *Quorum) sit(d *disk) (s *seat, err error) {
 	s.regent = &regent{seat: s, witness: &witness{seat: s, ask: q.forward}, lease: q.cfg.lease()}
 	s.tasks.spawn(s.regent.run)
 	q.seat.Store(s)
+	q.learn("", era)
 	return s, nil
 }
 

@@ -29,6 +29,9 @@ func (q *Quorum) resume() (*seat, *disk, error) {
 	}
 	var s *seat
 	if err == nil {
+		err = d.recovering()
+	}
+	if err == nil {
 		s, err = q.sit(d)
 	}
 	if err != nil {
@@ -40,23 +43,34 @@ func (q *Quorum) resume() (*seat, *disk, error) {
 // serve is the life of a server. It has a seat, or a blank disk on which to get one. When the seat is taken away it
 // begins anew; it ends with the quorum.
 func (q *Quorum) serve(s *seat, d *disk) error {
+	m := newMachine(q.board)
 	for {
 		stop, was := func() {}, s != nil
 		if !was {
-			stop = q.startFollowing()
+			stop = q.startFollowing(m)
 			s = q.join(d)
 		}
 		if s == nil {
 			return d.Close()
 		}
+		ctx, cancel := context.WithCancel(q.ctx)
+		if !q.tasks.spawn(func() { q.lookForLaterEras(ctx) }) {
+			cancel()
+		}
 		out := q.keep(s, was, stop)
+		cancel()
 		stop()
 		q.seat.Store(nil)
 		err := s.close()
-		if !out {
+		switch {
+		case !out:
 			return err
+		case q.outdated(s):
+			q.log.Error("the mesh was recovered without this server, which joins it anew; what it alone had heard of is lost", "dir", q.cfg.Dir, "error", err)
+		default:
+			q.log.Warn("the mesh has taken this server out; its log is removed", "dir", q.cfg.Dir, "error", err)
 		}
-		q.log.Warn("the mesh has taken this server out; its log is removed", "dir", q.cfg.Dir, "error", err)
+		m = s.machine // from where it has come it follows the others
 		if d = q.forget(); d == nil {
 			return nil
 		}
@@ -103,6 +117,11 @@ func (q *Quorum) tryJoin(d *disk) (s *seat, why string, err error) {
 	case !a.Server:
 		return nil, notRegistered, nil
 	}
+	if a.Era > 0 {
+		if err := d.SetUint64([]byte(eraKey), a.Era); err != nil {
+			return nil, "", err
+		}
+	}
 	s, err = q.sit(d)
 	return s, "", err
 }
@@ -111,6 +130,9 @@ func (q *Quorum) tryJoin(d *disk) (s *seat, why string, err error) {
 // the seat was taken before. settled is called when it has a vote.
 func (q *Quorum) keep(s *seat, was bool, settled func()) (out bool) {
 	for q.sleep(q.cfg.timing.heartbeat) {
+		if q.outdated(s) {
+			return true
+		}
 		m := s.members()
 		was = was || m.suffrage(q.cfg.Node) != ""
 		votes := m.suffrage(q.cfg.Node) == voter
@@ -200,10 +222,12 @@ func (q *Quorum) askMembership(r request) (answer, error) {
 	return q.ask(ctx, r)
 }
 
-// sleep returns false when the quorum is closed.
+// sleep returns false when the quorum is closed, and true sooner when there is news of a later era.
 func (q *Quorum) sleep(d time.Duration) bool {
 	select {
 	case <-time.After(d):
+		return true
+	case <-q.newEra:
 		return true
 	case <-q.ctx.Done():
 		return false

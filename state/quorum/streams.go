@@ -27,6 +27,8 @@ const (
 type streams struct {
 	net.Listener
 	name name
+	kind Kind
+	era  uint64 // of the server that has a seat, for streams of Raft
 	dial func(ctx context.Context, node string) (net.Conn, error)
 
 	mu     sync.Mutex
@@ -38,7 +40,7 @@ type streams struct {
 // listen claims the streams of a kind.
 func (q *Quorum) listen(kind Kind) *streams {
 	return &streams{
-		Listener: q.cfg.Listen(kind), name: name(q.cfg.Node), open: map[*conn]struct{}{},
+		Listener: q.cfg.Listen(kind), name: name(q.cfg.Node), kind: kind, open: map[*conn]struct{}{},
 		dial: func(ctx context.Context, node string) (net.Conn, error) { return q.cfg.Dial(ctx, node, kind) },
 	}
 }
@@ -69,6 +71,10 @@ func (s *streams) Dial(address raft.ServerAddress, timeout time.Duration) (net.C
 	if err != nil {
 		return nil, fmt.Errorf("dialling %s: %w", address, err)
 	}
+	if err := sayEra(c, s.era); err != nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("dialling %s: %w", address, err)
+	}
 	return s.track(c, nil)
 }
 
@@ -80,7 +86,7 @@ func (s *streams) track(c net.Conn, group *sync.WaitGroup) (net.Conn, error) {
 		_ = c.Close()
 		return nil, net.ErrClosed
 	}
-	tracked := &conn{Conn: c, owner: s, group: group}
+	tracked := &conn{Conn: c, owner: s, group: group, unheard: group != nil && s.kind == Raft}
 	s.open[tracked] = struct{}{}
 	if group != nil {
 		group.Add(1)
@@ -111,6 +117,25 @@ type conn struct {
 	owner *streams
 	group *sync.WaitGroup
 	once  sync.Once
+
+	unheard bool   // of which era it is
+	rest    []byte // of what was read to know that
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(b []byte) (n int, err error) {
+	if c.unheard {
+		if c.rest, err = hearEra(c.Conn, c.owner.era); err != nil {
+			return 0, err
+		}
+		c.unheard = false
+	}
+	if len(c.rest) > 0 {
+		n = copy(b, c.rest)
+		c.rest = c.rest[n:]
+		return n, nil
+	}
+	return c.Conn.Read(b)
 }
 
 // Close implements net.Conn.

@@ -15,7 +15,9 @@ const (
 	// anotherMesh is what a node meets if all servers have begun anew, say on new disks. To believe them would be to
 	// forget every pod.
 	anotherMesh = "the servers that answer know nothing of the mesh that this node was in; restart its agent if they are right"
-	tooOld      = "this agent does not understand a command of the mesh, and hears no more: upgrade it"
+	// anotherEra is what it meets if servers come back that were lost when the mesh was recovered.
+	anotherEra = "a server that answers has not heard yet that the mesh was recovered"
+	tooOld     = "this agent does not understand a command of the mesh, and hears no more: upgrade it"
 )
 
 // take applies what a server sends, until the stream ends.
@@ -48,6 +50,9 @@ func (f *follower) take(s *session) error {
 func (f *follower) tell(n news) error {
 	if !sameMesh(n.Mesh, f.View().MeshID()) {
 		return f.complain(anotherMesh, nil)
+	}
+	if f.learn(n.Mesh, n.Era); n.Era < f.era.Load() {
+		return f.complain(anotherEra, nil)
 	}
 	f.mu.Lock()
 	before := f.news.Leader
