@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -16,10 +17,12 @@ import (
 // Raft's VerifyLeader says less: it takes an answer for a yes that was on its way when it was asked, and counts servers that
 // have no vote.
 //
-// Any number of questions at a time are one round of calls, without a write to a disk.
+// Any number of questions at a time are one round of calls, without a write to a disk. Rounds that follow each other begin no
+// more often than every so often: what a round costs doesn't grow with the number of nodes that ask.
 type witness struct {
-	seat *seat
-	ask  func(ctx context.Context, node string, r request) (answer, error)
+	seat  *seat
+	every time.Duration
+	ask   func(ctx context.Context, node string, r request) (answer, error)
 
 	mu      sync.Mutex
 	next    *round // that the questions of now wait for; nil if there are none
@@ -58,6 +61,8 @@ func (w *witness) confirm(ctx context.Context) (term uint64, err error) {
 
 // run holds one round after the other as long as somebody waits for one.
 func (w *witness) run() {
+	pace := time.NewTicker(w.every)
+	defer pace.Stop()
 	for {
 		w.mu.Lock()
 		r := w.next
@@ -68,6 +73,10 @@ func (w *witness) run() {
 		}
 		r.term, r.err = w.hold(w.seat.ctx)
 		close(r.done)
+		select {
+		case <-pace.C:
+		case <-w.seat.ctx.Done():
+		}
 	}
 }
 

@@ -62,7 +62,7 @@ func (q *Quorum) sit(d *disk) (s *seat, err error) {
 	s.watchLeader()
 	s.tasks.spawn(newFeed(s).run)
 	s.tasks.spawn(s.reconcile)
-	s.regent = &regent{seat: s, witness: &witness{seat: s, ask: q.forward}, lease: q.cfg.lease()}
+	s.regent = &regent{seat: s, witness: &witness{seat: s, every: q.cfg.lease() / 60, ask: q.forward}, lease: q.cfg.lease()}
 	s.tasks.spawn(s.regent.run)
 	q.seat.Store(s)
 	q.learn("", era)
