@@ -98,7 +98,7 @@ func checkCgroups(_ context.Context, host Host, _ Config) []Finding {
 }
 
 func checkClock(_ context.Context, host Host, _ Config) []Finding {
-	const why = "leases compare wall clocks of nodes; certificates have dates"
+	const why = "a clock that jumps ends leases; certificates have dates"
 	const cure = "apt-get install chrony"
 	bound, synced, err := host.ClockError()
 	if err == nil && !synced {
