@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/drover-mesh/drover/durable"
 	"github.com/drover-mesh/drover/state"
 	"github.com/drover-mesh/drover/volumes/oci"
 )
@@ -114,8 +115,8 @@ func (s *Store) Images() ([]Image, error) {
 	}
 	images := make([]Image, 0, len(files))
 	for _, file := range files {
-		if strings.HasPrefix(file.Name(), ".") {
-			continue // not whole yet
+		if filepath.Ext(file.Name()) != ".json" {
+			continue // not in its place yet
 		}
 		image, err := s.readImage(filepath.Join(s.dir, "images", file.Name()))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -172,7 +173,7 @@ func (s *Store) tag(name oci.Name, image Image) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	return image, replaceFile(s.imagePath(name), content)
+	return image, durable.WriteFile(s.imagePath(name), content, 0o600)
 }
 
 // distinct leaves out layers that come again.

@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
+	"github.com/drover-mesh/drover/durable"
 	"github.com/drover-mesh/drover/state"
 	"github.com/drover-mesh/drover/volumes/oci"
 )
@@ -147,7 +148,7 @@ func (s *Store) publish(tmp *scratch, digest state.Digest, then func() error) er
 		if err := os.Rename(tmp.blob(), s.blobPath(digest)); err != nil {
 			return err
 		}
-		if err := errors.Join(syncDir(filepath.Dir(s.layerPath(digest))), syncDir(filepath.Dir(s.blobPath(digest)))); err != nil {
+		if err := errors.Join(durable.SyncDir(filepath.Dir(s.layerPath(digest))), durable.SyncDir(filepath.Dir(s.blobPath(digest)))); err != nil {
 			return err
 		}
 		return then()

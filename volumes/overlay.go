@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/drover-mesh/drover/durable"
 	"github.com/drover-mesh/drover/state"
 )
 
@@ -89,7 +90,7 @@ func (s *Store) prepare(ctx context.Context, uid string, lowers []state.Digest) 
 		if err != nil {
 			return err
 		}
-		return replaceFile(filepath.Join(dir, "lowers.json"), content)
+		return durable.WriteFile(filepath.Join(dir, "lowers.json"), content, 0o600)
 	})
 }
 
@@ -277,7 +278,7 @@ func (s *Store) RemoveRoot(uid string) error {
 			return err
 		}
 		// Out of the way at once: many files take long to delete, and others wait for the lock.
-		err = os.Rename(dir, filepath.Join(trash.path, "pod"))
+		err = durable.Rename(dir, filepath.Join(trash.path, "pod"))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}

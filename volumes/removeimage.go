@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/drover-mesh/drover/durable"
 	"github.com/drover-mesh/drover/state"
 	"github.com/drover-mesh/drover/volumes/oci"
 )
@@ -45,6 +46,10 @@ func (s *Store) Remove(name string) (freed int64, err error) {
 		if err := os.Remove(s.imagePath(parsed)); errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("image %s: %w", image.Name, ErrNotFound)
 		} else if err != nil {
+			return fmt.Errorf("removing image %s: %w", image.Name, err)
+		}
+		// An image that a loss of power brings back must find its layers.
+		if err := durable.SyncDir(filepath.Join(s.dir, "images")); err != nil {
 			return fmt.Errorf("removing image %s: %w", image.Name, err)
 		}
 		freed, err = s.drop(image.Layers, tmp)
