@@ -81,6 +81,17 @@ func makeDisk(path string, size int64) (*os.File, error) {
 	return attachFree(control, image)
 }
 
+// AttachLoop returns a loop device that is that file. It frees itself when nobody has it open or mounted any more; who calls
+// closes what he gets.
+func AttachLoop(image *os.File) (*os.File, error) {
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoLoop, err)
+	}
+	defer control.Close()
+	return attachFree(control, image)
+}
+
 // attachFree makes any free loop device of the image.
 func attachFree(control, image *os.File) (*os.File, error) {
 	const attempts = 32 // others may take the same free device

@@ -54,7 +54,7 @@ func (r importRule) fit(dir string) string {
 func (r importRule) allows(own, path string, test bool) bool {
 	local, isLocal := strings.CutPrefix(path, module+"/")
 	switch {
-	case test && local == "test/isolation": // where a test runs, whatever it tests
+	case test && (local == "test/isolation" || local == "test/volatile"): // what a test runs on, whatever it tests
 		return true
 	case isLocal:
 		return local == own || !r.only && strings.HasPrefix(local, own+"/") || slices.ContainsFunc(r.module, func(m string) bool {
