@@ -153,7 +153,7 @@ func in(d time.Duration) Instant {
 
 // startFence starts one that is gone when the test is.
 func startFence(t *testing.T, dir string) *Fence {
-	f, err := Start(t.Context(), Options{Dir: dir}, "", os.Args[0], "fence")
+	f, err := Start(t.Context(), dir, os.Args[0], "fence")
 	require.NoError(t, err)
 	t.Cleanup(func() { endAll(t, dir) })
 	return f
@@ -269,7 +269,7 @@ func TestFenceFreezesAtOnceWithoutALeaseAndThawsOnlyWithOne(t *testing.T) {
 // standIn is an agent that puts a pod under a fence, says so, and waits for its death.
 func standIn(dir, cgroup string) error {
 	ctx := context.Background()
-	f, err := Start(ctx, Options{Dir: dir}, "", os.Args[0], "fence")
+	f, err := Start(ctx, dir, os.Args[0], "fence")
 	if err != nil {
 		return err
 	}

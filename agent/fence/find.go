@@ -48,36 +48,28 @@ func Find(dir string) ([]*Fence, error) {
 // startWithin bounds how long a fence may take to start.
 const startWithin = 5 * time.Second
 
-// Start starts a fence process: command, with the directory of sockets behind it, in a session of its own and, if that isn't "",
-// in the cgroup with that directory. It returns when the fence serves. The process outlives the caller.
-func Start(ctx context.Context, opts Options, cgroup string, command ...string) (*Fence, error) {
-	f, err := start(ctx, opts, cgroup, command)
+// Start starts a fence process: command, with the directory of its socket behind it, in a session of its own. It returns
+// when the fence serves. The process outlives the caller.
+func Start(ctx context.Context, dir string, command ...string) (*Fence, error) {
+	f, err := start(ctx, dir, command)
 	if err != nil {
 		return nil, fmt.Errorf("starting a fence: %w", err)
 	}
 	return f, nil
 }
 
-func start(ctx context.Context, opts Options, cgroup string, command []string) (*Fence, error) {
-	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+func start(ctx context.Context, dir string, command []string) (*Fence, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
-	}
-	attr := &syscall.SysProcAttr{Setsid: true}
-	if cgroup != "" {
-		group, err := os.Open(cgroup)
-		if err != nil {
-			return nil, err
-		}
-		defer group.Close()
-		attr.UseCgroupFD, attr.CgroupFD = true, int(group.Fd())
 	}
 	heard, said, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer heard.Close()
-	cmd := exec.Command(command[0], append(slices.Clone(command[1:]), "--dir", opts.Dir)...)
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr, cmd.Env, cmd.Dir = said, said, attr, environment(), "/"
+	cmd := exec.Command(command[0], append(slices.Clone(command[1:]), "--dir", dir)...)
+	cmd.Stdout, cmd.Stderr, cmd.Env, cmd.Dir = said, said, environment(), "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
 	_ = said.Close()
 	if err != nil {
@@ -93,7 +85,7 @@ func start(ctx context.Context, opts Options, cgroup string, command []string) (
 	if text := strings.TrimSpace(string(line)); text != ready {
 		return nil, errors.Join(fmt.Errorf("it says %q", text), err, cmd.Process.Kill())
 	}
-	f, err := dial(socketPath(opts.Dir, cmd.Process.Pid))
+	f, err := dial(socketPath(dir, cmd.Process.Pid))
 	if err != nil {
 		return nil, errors.Join(err, cmd.Process.Kill())
 	}

@@ -47,3 +47,6 @@ func netOf(addr netip.Addr) *net.IPNet { return prefixOf(netip.PrefixFrom(addr, 
 func prefixOf(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: ipOf(p.Addr()), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
+
+// DeviceOf is the name of a pod's device on the host's side, whether it is there or not.
+func DeviceOf(uid string) string { return vethName(uid) }
