@@ -13,6 +13,7 @@ const (
 	VXLAN             Feature = "vxlan"
 	PolicyRouting     Feature = "policy routing"
 	NFTables          Feature = "nf_tables"
+	NFTablesNetdev    Feature = "nf_tables netdev"
 	TUN               Feature = "tun"
 	Userfaultfd       Feature = "userfaultfd"
 	PagemapScan       Feature = "pagemap scan"
@@ -33,6 +34,7 @@ var needs = []struct {
 	{VXLAN, Fail, "CONFIG_VXLAN", "it carries the pods' packets between nodes", "vxlan"},
 	{PolicyRouting, Fail, "CONFIG_IP_MULTIPLE_TABLES", "routes to pods have tables of their own", ""},
 	{NFTables, Warn, "CONFIG_NF_TABLES", "CRIU locks the network with it where packets can't be held", "nf_tables"},
+	{NFTablesNetdev, Warn, "CONFIG_NF_TABLES_NETDEV", "what pods with a failover policy send ends with the lease of their node; without it they are refused", "nf_tables"},
 	{TUN, Warn, "CONFIG_TUN", "drover lab emulates its WAN with it", "tun"},
 	{Userfaultfd, Warn, "CONFIG_USERFAULTFD", "memory may follow a pod after it has resumed", ""},
 	{PagemapScan, Warn, "CONFIG_PROC_PAGE_MONITOR, kernel 6.7", "the kernel tells which memory was written, so that less is read", ""},

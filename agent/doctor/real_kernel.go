@@ -44,6 +44,8 @@ func (Real) Try(feature Feature, cfg Config) error {
 		})
 	case NFTables:
 		return apart(unix.CLONE_NEWNET, tryNFTables)
+	case NFTablesNetdev:
+		return apart(unix.CLONE_NEWNET, tryNFTablesNetdev)
 	}
 	return fmt.Errorf("%s: no probe knows it", feature)
 }
@@ -87,6 +89,20 @@ func tryLink(link netlink.Link) error {
 func tryNFTables() error {
 	var conn nftables.Conn
 	conn.AddTable(&nftables.Table{Name: "drover-doctor", Family: nftables.TableFamilyINet})
+	return explain(conn.Flush())
+}
+
+// tryNFTablesNetdev filters what comes in by a device by a set whose elements time out.
+func tryNFTablesNetdev() error {
+	var conn nftables.Conn
+	table := conn.AddTable(&nftables.Table{Name: "drover-doctor", Family: nftables.TableFamilyNetdev})
+	set := &nftables.Set{Table: table, Name: "leased", KeyType: nftables.TypeIFName, HasTimeout: true}
+	if err := conn.AddSet(set, nil); err != nil {
+		return err
+	}
+	conn.AddChain(&nftables.Chain{
+		Table: table, Name: "lo", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookIngress, Priority: nftables.ChainPriorityFilter, Device: "lo",
+	})
 	return explain(conn.Flush())
 }
 
