@@ -170,6 +170,19 @@ func bothClocks() (boot time.Duration, wall time.Time) {
 
 func (a *agent) journals() string { return filepath.Join(a.config.StateDir, "moves") }
 
+// fence readies what this node's pods with a failover policy run under, and takes over what an earlier agent had of it.
+func (a *agent) fence(ctx context.Context) error {
+	program, err := fenceProgram()
+	if err != nil {
+		return err
+	}
+	a.host.fenced = newFenced(a.host, a.quorum, a.version, program)
+	if err := a.host.fenced.resume(ctx); err != nil { // it is tried again, and pods without a policy need no fence
+		a.log.Error("taking over the fence of an earlier agent", "err", err)
+	}
+	return nil
+}
+
 // serve runs until ctx ends. Everything that it starts has ended when it returns.
 func (a *agent) serve(ctx context.Context) error {
 	drills, err := drill.Open(a.config.Drill, a.log)
@@ -178,6 +191,9 @@ func (a *agent) serve(ctx context.Context) error {
 	}
 	life, end := context.WithCancel(ctx)
 	defer end()
+	if err := a.fence(life); err != nil {
+		return err
+	}
 	config := migrate.Config{
 		Node: a.config.Node, Journals: a.journals(), Ledger: a.quorum, Log: a.log.With("part", "migrate"), Reach: drills.Reach,
 	}
@@ -187,6 +203,7 @@ func (a *agent) serve(ctx context.Context) error {
 	a.pods.probes = newProbes(a.pods)
 	arrivals := migrate.NewArrivals(life, config, destination{a.host})
 	defer arrivals.Close()
+	a.host.fenced.arriving = arrivals.Held
 	defer end()
 	if err := arrivals.Recover(); err != nil { // their pods stay as they are; the others must not
 		a.log.Error("reading the journals of moves", "err", err)
@@ -215,6 +232,7 @@ func (a *agent) serve(ctx context.Context) error {
 	g.Go(func() error { return calls.serve(life, a.transport.Listener(transport.Bulk)) })
 	g.Go(func() error { a.enrol(life); return nil })
 	g.Go(func() error { drills.Tell(life); return nil })
+	g.Go(func() error { a.host.fenced.keep(life); return nil })
 	g.Go(func() error { a.join(life, config, arrivals.Held); return nil })
 	lost := &failovers{leader: a.quorum, ready: b.ready, log: a.log.With("part", "failover")}
 	g.Go(func() error { lost.keep(life); return nil })

@@ -57,8 +57,11 @@ func (b *backend) GetStatus(ctx context.Context) (api.Status, error) {
 		s.PodsTotal++
 		if p.Node == b.config.Node {
 			s.PodsHere++
-			if d := b.describe(p); d.Phase == api.PodFailed {
+			switch d := b.describe(p); {
+			case d.Phase == api.PodFailed:
 				s.Problems = append(s.Problems, fmt.Sprintf("pod %s failed: %s", p.Name, d.Reason))
+			case d.Phase == api.PodFrozen && d.Reason != "":
+				s.Problems = append(s.Problems, fmt.Sprintf("pod %s is frozen: %s", p.Name, d.Reason))
 			}
 		}
 	}

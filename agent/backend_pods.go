@@ -143,6 +143,9 @@ func (b *backend) describe(p state.Pod) api.Pod {
 		out.Phase, out.Reason = api.PodFailed, errors.Join(err, broken).Error()
 	default:
 		out.Phase, out.Reason = podPhase(m, status)
+		if since, fenced := b.pods.fenced.frozenSince(p.UID); fenced && out.Phase == api.PodFrozen {
+			out.Reason = "no lease since " + since.UTC().Format("2006-01-02 15:04:05 MST") + ": this node doesn't reach a majority of the servers, and another may have taken the pod over"
+		}
 	}
 	return out
 }

@@ -110,6 +110,9 @@ func (d destination) Discard(ctx context.Context, p migrate.Plan) error {
 	if err := d.Cancel(ctx, p); err != nil {
 		return err
 	}
+	if err := d.fenced.unmute(p.Pod.UID); err != nil {
+		return err
+	}
 	// What is held for the pod goes back. Until the source has undone its side it sends the packets here again, and they
 	// go round; so this lasts a moment. That there is nothing to hand back, or nobody, is no failure.
 	switch err := d.router.HandBack(p.Pod.UID); {

@@ -119,6 +119,10 @@ func (h *host) spec(ctx context.Context, p state.Pod, netns string) (pod.Spec, e
 // removePod removes a pod and everything of it, without a packet of its connections leaving. Its named volumes are removed
 // too if they have left with it. Idempotent.
 func (h *host) removePod(ctx context.Context, p state.Pod, left bool) error {
+	return h.fenced.without(ctx, p.UID, func() error { return h.removeAll(ctx, p, left) })
+}
+
+func (h *host) removeAll(ctx context.Context, p state.Pod, left bool) error {
 	// Its network goes first, or the kernel would end its connections as its processes die.
 	if err := h.router.RemovePod(ctx, p.UID); err != nil {
 		return err

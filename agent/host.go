@@ -28,6 +28,7 @@ type host struct {
 	layers           *volumes.Store
 	router           *router
 	runtime          *pod.Runtime
+	fenced           *fenced
 	log              *slog.Logger
 
 	probe sync.Mutex

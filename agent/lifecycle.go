@@ -97,6 +97,9 @@ func (p *pods) start(ctx context.Context, s state.Pod) error {
 	if err != nil {
 		return err
 	}
+	if err := p.fenced.await(ctx, s, leaseWait); err != nil {
+		return err
+	}
 	for {
 		status, err := p.advance(ctx, s, m)
 		if err != nil || begun(m, status) {
@@ -122,6 +125,11 @@ func (p *pods) advance(ctx context.Context, s state.Pod, m *pod.Manifest) (pod.S
 		p.log.Info("a container has ended and is started again", "pod", s.Name, "container", c.Name, "exit_code", c.ExitCode)
 		return true
 	})
+	if len(start) > 0 {
+		if err := p.fenced.allowed(ctx, s); err != nil {
+			return status, err
+		}
+	}
 	var errs []error
 	for _, name := range start {
 		errs = append(errs, p.runtime.Start(ctx, s.UID, name))

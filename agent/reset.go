@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/drover-mesh/drover/agent/api"
+	"github.com/drover-mesh/drover/agent/fence"
 	"github.com/drover-mesh/drover/agent/pod"
 	"github.com/drover-mesh/drover/agent/route"
 	"github.com/drover-mesh/drover/configs"
@@ -34,7 +35,7 @@ func Reset(ctx context.Context, c configs.Config, log *slog.Logger) error {
 		return fmt.Errorf("resetting the host: %w", err)
 	}
 	// Their network goes first: a copy that waits here for its pod's arrival elsewhere must not tell clients that it ends.
-	errs := []error{route.Sweep(ctx, route.Config{Log: log})}
+	errs := []error{endFences(ctx, c.RunDir), route.Sweep(ctx, route.Config{Log: log}), fence.NewMute(0).Sweep()}
 	runtime, err := openBareRuntime(c, log)
 	if err == nil {
 		err = runtime.RemoveAll(ctx)

@@ -23,6 +23,8 @@ type restore struct {
 	parts []*criu.Restore
 	names []string
 	own   func() error // gives the containers their streams
+	// allow returns nil once the pod may run here, by its node's lease.
+	allow func(ctx context.Context) error
 }
 
 // orderImage says in which order the containers are let go.
@@ -51,7 +53,9 @@ func (d destination) Restore(ctx context.Context, p migrate.Plan) (migrate.Resto
 	if err != nil {
 		return nil, err
 	}
-	return d.startRestore(ctx, dir, r, record.IPC)
+	out, err := d.startRestore(ctx, dir, r, record.IPC)
+	out.allow = func(ctx context.Context) error { return d.fenced.await(ctx, p.Pod, leaseWait) }
+	return out, err
 }
 
 // startRestore starts CRIU for each container. ipc is the one that brings the pod's System V objects.
@@ -150,6 +154,11 @@ func (r restore) Wait(ctx context.Context) error {
 
 // Resume implements [migrate.Restore].
 func (r restore) Resume(ctx context.Context) error {
+	if r.allow != nil { // what an earlier agent has resumed ran already
+		if err := r.allow(ctx); err != nil {
+			return err
+		}
+	}
 	if err := r.parts[0].Resume(ctx); err != nil {
 		return err
 	}

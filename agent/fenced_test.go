@@ -1,0 +1,348 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/drover-mesh/drover/agent/api"
+	"github.com/drover-mesh/drover/agent/fence"
+	"github.com/drover-mesh/drover/state"
+)
+
+// fencedHost is the node fra of threeNodes, whose fences, kernel and clocks are the test's. story is what was done, in order.
+type fencedHost struct {
+	*fenced
+	t       *testing.T
+	mesh    *lossy
+	now     fence.Instant
+	lease   state.Lease
+	live    []string
+	frozen  map[string]bool
+	fences  []*fakeGuard // all that were ever started or found
+	left    []guard      // by an earlier agent
+	broken  error        // why none can be started
+	muteErr error
+	story   []string
+}
+
+func newFencedHost(t *testing.T, leased ...string) *fencedHost {
+	h := &fencedHost{t: t, mesh: threeNodes(t, leased...), now: fence.Instant{Boot: time.Hour, Wall: int64(30 * time.Hour)}, frozen: map[string]bool{}}
+	h.fenced = &fenced{
+		node: "fra", version: "v2", leases: h, pods: h, mute: h, log: slog.New(slog.DiscardHandler), under: map[string]bool{}, leaving: map[string]bool{},
+		clock: func() fence.Instant { return h.now },
+		find:  func() ([]guard, error) { return h.left, nil },
+		start: func(context.Context) (guard, error) {
+			if h.broken != nil {
+				return nil, h.broken
+			}
+			h.say("start")
+			return h.guardOf("v2"), nil
+		},
+	}
+	return h
+}
+
+func (h *fencedHost) say(format string, args ...any) {
+	h.story = append(h.story, fmt.Sprintf(format, args...))
+}
+
+// tell returns the story since it was told last.
+func (h *fencedHost) told() string {
+	s := strings.Join(h.story, ", ")
+	h.story = nil
+	return s
+}
+
+func (h *fencedHost) guardOf(version string) *fakeGuard {
+	g := &fakeGuard{host: h, id: len(h.fences) + 1, gone: make(chan struct{}), status: fence.Status{Version: version, Pid: 1}}
+	h.fences = append(h.fences, g)
+	return g
+}
+
+// renew grants the node a lease of 6 s from now.
+func (h *fencedHost) renew() {
+	h.lease = state.Lease{Term: 3, Index: h.View().Index(), Duration: 6 * time.Second, Boot: h.now.Boot, Wall: time.Unix(0, h.now.Wall)}
+}
+
+func (h *fencedHost) pass(d time.Duration) {
+	h.now = fence.Instant{Boot: h.now.Boot + d, Wall: h.now.Wall + int64(d)}
+}
+
+func (h *fencedHost) pod(name string) state.Pod {
+	p, ok := h.View().Pod(name)
+	require.True(h.t, ok)
+	return p
+}
+
+// Its lease.
+
+func (h *fencedHost) View() state.View                               { return h.mesh.machine.View() }
+func (h *fencedHost) Lease() state.Lease                             { return h.lease }
+func (h *fencedHost) LeaseProblem() error                            { return errors.New("the mesh has no leader") }
+func (h *fencedHost) Watch(context.Context) <-chan struct{}          { return nil }
+func (h *fencedHost) WatchLease(ctx context.Context) <-chan struct{} { return ctx.Done() }
+
+// Its kernel.
+
+func (h *fencedHost) Add(pod, _ string) error {
+	if h.muteErr == nil {
+		h.say("mute %s", pod)
+	}
+	return h.muteErr
+}
+
+func (h *fencedHost) Pass(devices []string, left time.Duration) error {
+	h.say("let %d send for %v", len(devices), left)
+	return nil
+}
+func (h *fencedHost) Remove(pod string) error { h.say("unmute %s", pod); return nil }
+func (h *fencedHost) Sweep() error            { h.say("sweep"); return nil }
+
+// Its cgroups.
+
+func (h *fencedHost) Enclose(_ context.Context, uid string) (string, error) { return "/" + uid, nil }
+func (h *fencedHost) Freeze(_ context.Context, uid string) error {
+	h.say("agent freezes %s", uid)
+	h.frozen[uid] = true
+	return nil
+}
+func (h *fencedHost) Frozen(uid string) bool  { return h.frozen[uid] }
+func (h *fencedHost) Known(uid string) bool   { return slices.Contains(h.live, uid) }
+func (h *fencedHost) Live() ([]string, error) { return h.live, nil }
+
+// fakeGuard is a fence whose deeds are noted. It freezes what it holds when the test says so.
+type fakeGuard struct {
+	host   *fencedHost
+	id     int
+	gone   chan struct{}
+	status fence.Status
+	deaf   bool
+}
+
+func (g *fakeGuard) did(format string, args ...any) (fence.Status, error) {
+	if g.deaf {
+		return fence.Status{}, errors.New("it has ended")
+	}
+	g.host.say("%d: "+format, append([]any{g.id}, args...)...)
+	return g.status, nil
+}
+
+func (g *fakeGuard) Hold(_ context.Context, uid string, _ ...string) (fence.Status, error) {
+	if !slices.ContainsFunc(g.status.Pods, func(p fence.Held) bool { return p.UID == uid }) {
+		g.status.Pods = append(g.status.Pods, fence.Held{UID: uid})
+	}
+	return g.did("hold %s", uid)
+}
+
+func (g *fakeGuard) Drop(_ context.Context, uid string) (fence.Status, error) {
+	g.status.Pods = slices.DeleteFunc(slices.Clone(g.status.Pods), func(p fence.Held) bool { return p.UID == uid })
+	return g.did("drop %s", uid)
+}
+
+func (g *fakeGuard) Lease(_ context.Context, end fence.Instant) (fence.Status, error) {
+	g.status.Lease = end
+	return g.did("lease of %v", end.Left(g.host.now))
+}
+
+func (g *fakeGuard) Thaw(_ context.Context, uid string) (fence.Status, error) {
+	g.status.Pods = slices.Clone(g.status.Pods)
+	for i := range g.status.Pods {
+		if g.status.Pods[i].UID == uid {
+			g.status.Pods[i] = fence.Held{UID: uid}
+		}
+	}
+	delete(g.host.frozen, uid)
+	return g.did("thaw %s", uid)
+}
+
+func (g *fakeGuard) Status(context.Context) (fence.Status, error) {
+	if g.deaf {
+		return fence.Status{}, errors.New("it has ended")
+	}
+	return g.status, nil
+}
+
+func (g *fakeGuard) End(context.Context, bool) error { _, err := g.did("end"); return err }
+func (g *fakeGuard) Gone() <-chan struct{}           { return g.gone }
+func (g *fakeGuard) Close() error                    { return nil }
+
+// fire freezes all that the fence holds, as at the end of a lease.
+func (g *fakeGuard) fire() {
+	g.status.Pods = slices.Clone(g.status.Pods)
+	for i := range g.status.Pods {
+		g.status.Pods[i].Frozen, g.status.Pods[i].Since = true, g.host.now.Wall
+	}
+}
+
+func TestAPodIsAllowedOnlyUnderALeaseAFenceAndAMute(t *testing.T) {
+	h := newFencedHost(t, "web")
+	require.NoError(t, h.allowed(t.Context(), h.pod("plain")), "it has no policy")
+	require.Empty(t, h.told())
+
+	err := h.allowed(t.Context(), h.pod("web"))
+	require.Equal(t, api.Unavailable, api.AsError(err).Code)
+	require.ErrorContains(t, err, "running pod web: this node has no lease, and another may take the pod over: the mesh has no leader")
+	require.Empty(t, h.told())
+
+	h.renew()
+	h.pass(time.Second)
+	require.NoError(t, h.allowed(t.Context(), h.pod("web")))
+	require.Equal(t, "mute u-web, start, 1: lease of 5s, 1: hold u-web, let 1 send for 5s", h.told())
+	require.NoError(t, h.allowed(t.Context(), h.pod("web")), "a restart of a container, whose cgroup may be another")
+	require.Equal(t, "mute u-web, 1: hold u-web, let 1 send for 5s", h.told())
+
+	h.pass(5 * time.Second)
+	require.Error(t, h.allowed(t.Context(), h.pod("web")), "the lease is over")
+	h.renew()
+	h.lease.Index++
+	require.Error(t, h.allowed(t.Context(), h.pod("web")), "this node has not heard of all failovers before it")
+	require.Empty(t, h.told())
+}
+
+func TestAHostThatCannotFenceRefusesPodsWithAPolicy(t *testing.T) {
+	h := newFencedHost(t, "web")
+	h.renew()
+	h.muteErr = errors.New("this kernel's nftables can't")
+	err := h.allowed(t.Context(), h.pod("web"))
+	require.Equal(t, api.FailedPrecondition, api.AsError(err).Code)
+	require.ErrorContains(t, err, "it has a failover policy, and this host can't fence it: this kernel's nftables can't")
+	require.Contains(t, api.AsError(err).Cure, "drover doctor")
+	require.Empty(t, h.told(), "nothing is begun")
+
+	h.muteErr, h.broken = nil, errors.New("no memory")
+	require.ErrorContains(t, h.allowed(t.Context(), h.pod("web")), "no memory")
+	require.NoError(t, h.allowed(t.Context(), h.pod("plain")))
+}
+
+// The node is cut off, and comes back: what is still its own goes on, what was taken over doesn't.
+func TestWhatTheFenceFrozeGoesOnIfItIsStillOwned(t *testing.T) {
+	h := newFencedHost(t, "web", "db")
+	h.renew()
+	for _, name := range []string{"web", "db"} {
+		require.NoError(t, h.allowed(t.Context(), h.pod(name)))
+		h.live = append(h.live, "u-"+name)
+	}
+	h.told()
+	h.pass(7 * time.Second)
+	h.fences[0].fire()
+	require.NoError(t, h.tend(t.Context()))
+	require.Empty(t, h.told(), "without a lease the agent does nothing")
+	since, frozen := h.frozenSince("u-web")
+	require.True(t, frozen)
+	require.Equal(t, time.Unix(0, h.now.Wall), since)
+
+	r := h.mesh.machine.Apply(state.Failover{UID: "u-db", Epoch: 1, From: "fra", To: "nyc", Term: 3, At: time.Unix(2000, 0), Reason: "lost"})
+	require.True(t, r.OK, r.Reason)
+	h.renew()
+	require.NoError(t, h.tend(t.Context()))
+	require.Equal(t, "1: lease of 6s, let 2 send for 6s, 1: thaw u-web", h.told())
+	_, frozen = h.frozenSince("u-web")
+	require.False(t, frozen)
+	_, frozen = h.frozenSince("u-db")
+	require.True(t, frozen, "another node has it now")
+
+	require.NoError(t, h.without(t.Context(), "u-db", func() error {
+		h.say("remove u-db")
+		require.NoError(t, h.tend(t.Context()), "nobody takes it up again while it is removed")
+		return nil
+	}))
+	require.Equal(t, "1: drop u-db, remove u-db, let 1 send for 6s, unmute u-db", h.told())
+}
+
+func TestAFenceThatEndsIsReplaced(t *testing.T) {
+	h := newFencedHost(t, "web")
+	h.renew()
+	require.NoError(t, h.allowed(t.Context(), h.pod("web")))
+	h.live = []string{"u-web"}
+	h.told()
+	h.fences[0].deaf = true
+	h.lose(errors.New("it has ended"))
+	require.NoError(t, h.tend(t.Context()))
+	require.Equal(t, "start, 2: lease of 6s, 2: hold u-web, let 1 send for 6s", h.told())
+
+	// None can be started: nothing runs without one.
+	h.lose(errors.New("it has ended"))
+	h.broken = errors.New("no memory")
+	require.ErrorContains(t, h.tend(t.Context()), "no memory")
+	require.Equal(t, "agent freezes u-web", h.told())
+	h.broken = nil
+	require.NoError(t, h.tend(t.Context()))
+	require.Equal(t, "start, 3: lease of 6s, 3: hold u-web, let 1 send for 6s, 3: thaw u-web", h.told())
+}
+
+// An agent that starts finds pods that run without a fence: both were killed. Without a lease that fence freezes them.
+func TestPodsWithoutAFenceGetOneAtOnce(t *testing.T) {
+	h := newFencedHost(t, "web")
+	h.live = []string{"u-web", "u-coming"}
+	h.arriving = func(uid string) bool { return uid == "u-coming" }
+	require.NoError(t, h.resume(t.Context()))
+	require.NoError(t, h.tend(t.Context()))
+	require.Equal(t, "start, 1: hold u-web, mute u-web", h.told())
+	h.fences[0].fire()
+	h.renew()
+	require.NoError(t, h.tend(t.Context()))
+	require.Equal(t, "1: lease of 6s, let 1 send for 6s, 1: thaw u-web", h.told())
+}
+
+func TestTheFenceOfAnEarlierAgentIsTakenOver(t *testing.T) {
+	h := newFencedHost(t, "web")
+	h.live = []string{"u-web"}
+	before := h.guardOf("v2")
+	before.status.Pods = []fence.Held{{UID: "u-web"}, {UID: "u-removed"}}
+	h.left = []guard{before}
+	require.NoError(t, h.resume(t.Context()))
+	require.NoError(t, h.tend(t.Context()))
+	require.Equal(t, "1: drop u-removed", h.told(), "it goes on with the lease that it has")
+	h.renew()
+	require.NoError(t, h.tend(t.Context()))
+	require.Equal(t, "1: lease of 6s, let 1 send for 6s", h.told())
+}
+
+func TestAFenceOfAnotherVersionEndsOnceTheNewOneHoldsAll(t *testing.T) {
+	h := newFencedHost(t, "web", "db")
+	h.live = []string{"u-web", "u-db"}
+	old := h.guardOf("v1")
+	old.status.Pods = []fence.Held{{UID: "u-web"}, {UID: "u-db"}}
+	h.left = []guard{old}
+	h.renew()
+	require.NoError(t, h.resume(t.Context()))
+	require.Equal(t, "start, 2: lease of 6s, 2: hold u-db, 2: hold u-web, 1: end", h.told())
+
+	// If no new one can be had the old one stays.
+	h = newFencedHost(t, "web")
+	h.live, h.broken = []string{"u-web"}, errors.New("no memory")
+	old = h.guardOf("v1")
+	old.status.Pods = []fence.Held{{UID: "u-web"}}
+	h.left = []guard{old}
+	require.ErrorContains(t, h.resume(t.Context()), "no memory")
+	require.Empty(t, h.told())
+}
+
+func TestAFenceEndsWithItsLastPod(t *testing.T) {
+	h := newFencedHost(t, "web")
+	h.renew()
+	require.NoError(t, h.allowed(t.Context(), h.pod("web")))
+	h.live = []string{"u-web"}
+	h.told()
+	require.NoError(t, h.without(t.Context(), "u-web", func() error { h.live = nil; return nil }))
+	require.NoError(t, h.tend(t.Context()))
+	require.Equal(t, "1: drop u-web, unmute u-web, 1: end, sweep", h.told())
+	require.NoError(t, h.tend(t.Context()))
+	require.Empty(t, h.told())
+}
+
+func TestAPodWaitsForItsFirstLease(t *testing.T) {
+	h := newFencedHost(t, "web")
+	err := h.await(t.Context(), h.pod("web"), time.Millisecond)
+	require.Equal(t, api.Unavailable, api.AsError(err).Code)
+	h.renew()
+	require.NoError(t, h.await(t.Context(), h.pod("web"), time.Millisecond))
+}
