@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -150,7 +151,7 @@ func (m *Mute) commit(what string, f func(*nftables.Conn, *nftables.Table, *nfta
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	table := conn.AddTable(&nftables.Table{Name: muteTable, Family: nftables.TableFamilyNetdev})
-	set := &nftables.Set{Table: table, Name: muteSet, KeyType: nftables.TypeIFName, HasTimeout: true}
+	set := &nftables.Set{Table: table, Name: muteSet, KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian, HasTimeout: true}
 	err = conn.AddSet(set, nil)
 	if err == nil {
 		err = f(conn, table, set)
