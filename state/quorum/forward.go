@@ -25,7 +25,7 @@ type request struct {
 	// Leave is a plain node that was a server.
 	Leave string `json:"leave,omitempty"`
 	// Renew is a node that wants a lease.
-	Renew string `json:"renew,omitempty"`
+	Renew *renewal `json:"renew,omitempty"`
 	// Confirm asks a server for Raft's term, as the server that gets it knows it.
 	Confirm bool `json:"confirm,omitempty"`
 	// Who asks whoever gets the request for its standing.
@@ -107,7 +107,7 @@ func (q *Quorum) HandleForward(ctx context.Context, data []byte) ([]byte, error)
 // validate keeps out of the log what the machine could not decode.
 func (r request) validate() error {
 	asked := 0
-	for _, is := range []bool{r.Command != nil, r.Barrier, r.Join != nil, r.Leave != "", r.Renew != "", r.Confirm, r.Who} {
+	for _, is := range []bool{r.Command != nil, r.Barrier, r.Join != nil, r.Leave != "", r.Renew != nil, r.Confirm, r.Who} {
 		if is {
 			asked++
 		}

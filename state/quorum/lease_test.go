@@ -137,13 +137,13 @@ func TestALeaderThatBelievesToLeadGrantsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, leader := leasedMesh(t)
 		s := m.nodes[leader].seat.Load()
-		_, err := s.regent.grant(m.ctx(), "syd")
+		_, err := s.regent.grant(m.ctx(), renewal{Node: "syd"})
 		require.NoError(t, err)
 		for _, node := range others(leader) {
 			m.net.set(leader, node, true)
 		}
 		require.True(t, s.leads())
-		_, err = s.regent.grant(m.ctx(), "syd")
+		_, err = s.regent.grant(m.ctx(), renewal{Node: "syd"})
 		require.ErrorContains(t, err, "does not confirm")
 	})
 }
@@ -294,11 +294,26 @@ func TestClocksThatJump(t *testing.T) {
 	}
 }
 
+// The mesh was recovered without its newest entries. A node that has heard of some gets no lease before it has heard better.
+func TestANodeOfAnotherHistoryGetsNoLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, leader := leasedMesh(t)
+		r := m.nodes[leader].seat.Load().regent
+		at := positionOf(m.nodes[leader].View())
+		_, err := r.grant(m.ctx(), renewal{"syd", at})
+		require.NoError(t, err)
+		for _, strange := range []position{{at.Index, "p-other"}, {at.Index - 1, "p-other"}, {at.Index + 1, "p-later"}} {
+			_, err := r.grant(m.ctx(), renewal{"syd", strange})
+			require.ErrorContains(t, err, "is not what "+leader+" knows", "%v", strange)
+		}
+	})
+}
+
 func TestANodeThatWasRemovedGetsNoLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, leader := leasedMesh(t)
 		require.True(t, m.propose(leader, state.ForgetNode{Name: "syd", DeletePods: true}).OK)
-		_, err := m.nodes[leader].seat.Load().regent.grant(m.ctx(), "syd")
+		_, err := m.nodes[leader].seat.Load().regent.grant(m.ctx(), renewal{Node: "syd"})
 		require.ErrorContains(t, err, "not in the mesh")
 	})
 }

@@ -173,8 +173,8 @@ func (s *seat) serve(ctx context.Context, r request) (answer, error) {
 		return s.join(ctx, *r.Join)
 	case r.Leave != "":
 		return s.leave(ctx, r.Leave)
-	case r.Renew != "":
-		g, err := s.regent.grant(ctx, r.Renew)
+	case r.Renew != nil:
+		g, err := s.regent.grant(ctx, *r.Renew)
 		return answer{Grant: g}, err
 	}
 	future := s.raft.Apply(r.Command, s.timing.rpc)

@@ -2,6 +2,7 @@ package quorum
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -22,6 +23,13 @@ type regent struct {
 	mu      sync.Mutex
 	grants  state.Grants
 	term    uint64 // of Raft, in which this server leads and reigns; 0 if it doesn't
+}
+
+// renewal is the question of a node that wants a lease.
+type renewal struct {
+	Node string `json:"node"`
+	// At is where its View is.
+	At position `json:"at"`
 }
 
 // grant is the leader's answer to a node that asks for a lease.
@@ -132,8 +140,11 @@ func (r *regent) apply(c state.Command) (state.Result, error) {
 
 // grant grants a lease to a node. It answers when it has made sure that this server led after the request had come: a later leader
 // that waits for as long as a lease lasts, from when it was elected, waits for this one too.
-func (r *regent) grant(ctx context.Context, node string) (*grant, error) {
-	received := time.Now()
+//
+// A node whose View is of another history gets none. After a mesh was recovered without its newest entries, what such a node
+// takes for its own may be another's by now, and indexes say nothing.
+func (r *regent) grant(ctx context.Context, q renewal) (*grant, error) {
+	node, received := q.Node, time.Now()
 	term, err := r.witness.confirm(ctx)
 	if err != nil {
 		return nil, err
@@ -142,9 +153,12 @@ func (r *regent) grant(ctx context.Context, node string) (*grant, error) {
 	defer r.mu.Unlock()
 	v := r.machine.view()
 	_, known := v.Node(node)
+	_, strange := r.machine.after(q.At)
 	switch e, _ := v.Enrolment(node); {
 	case r.term != term || r.raft.CurrentTerm() != term:
 		return nil, fmt.Errorf("%w: the reign of %s has not begun", ErrNotProposed, r.node)
+	case q.At.Index > v.Index() || errors.Is(strange, errDiverged):
+		return nil, fmt.Errorf("%w: what node %s has heard of the mesh is not what %s knows", ErrNotProposed, node, r.node)
 	case !known || e.Removed:
 		return nil, fmt.Errorf("%w: node %s is not in the mesh", ErrNotProposed, node)
 	case !r.grants.Renew(node, r.grants.Term(), received):

@@ -86,7 +86,7 @@ func (q *Quorum) renew() (wait time.Duration) {
 	usual := cmp.Or(q.Lease().Duration, q.cfg.lease())
 	started := time.Now()
 	boot, wall := q.cfg.Clock()
-	a, err := q.attempt(q.ctx, request{Renew: q.cfg.Node}, state.RenewEvery(usual))
+	a, err := q.attempt(q.ctx, request{Renew: &renewal{q.cfg.Node, positionOf(q.View())}}, state.RenewEvery(usual))
 	if err == nil && (a.Grant == nil || state.CheckLease(a.Grant.Duration) != nil) {
 		err = fmt.Errorf("the leader's answer is no lease: %+v", a.Grant)
 	}
