@@ -122,7 +122,7 @@ func (b *backend) describe(p state.Pod) api.Pod {
 		out.Containers = append(out.Containers, describeContainer(c, known[c.Name]))
 	}
 	if !here {
-		out.Reason = b.lost(p)
+		out.Reason = fate(b.quorum.View(), p, b.ready()) // unless its node answers
 		return out
 	}
 	m, broken := pod.ParseManifest(p.Manifest)

@@ -779,7 +779,7 @@ type Migration struct {
 	From  string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
 	To    string                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
 	Epoch uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// reserved, activated, done, returned or aborted.
+	// reserved, activated, done, returned, failedover or aborted.
 	Phase  string `protobuf:"bytes,6,opt,name=phase,proto3" json:"phase,omitempty"`
 	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The step that runs now; only known to source and target.
