@@ -190,13 +190,18 @@ func (m *mesh) found(node string) {
 	for _, s := range servers {
 		commands = append(commands, register(s, true))
 	}
-	commands = append(commands, state.CreatePod{
-		Name: "redis", UID: "u-1", Node: "ams", Created: time.Unix(1, 0),
-		Containers: []state.Container{{Name: "main", Layers: []state.Digest{state.Digest("sha256:" + strings.Repeat("0123456789abcdef", 4))}}}, Manifest: json.RawMessage(`{"a":"<&>"}`),
-	})
+	commands = append(commands, create("redis", "u-1"))
 	for _, c := range commands {
 		r := m.propose(node, c)
 		require.True(m.t, r.OK, r.Reason)
+	}
+}
+
+func create(name, uid string) state.CreatePod {
+	layer := state.Digest("sha256:" + strings.Repeat("0123456789abcdef", 4))
+	return state.CreatePod{
+		Name: name, UID: uid, Node: "ams", Created: time.Unix(1, 0),
+		Containers: []state.Container{{Name: "main", Layers: []state.Digest{layer}}}, Manifest: json.RawMessage(`{"a":"<&>"}`),
 	}
 }
 

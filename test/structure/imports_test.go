@@ -23,7 +23,7 @@ type importRule struct {
 var importRules = []importRule{
 	{dir: "durable"},
 	{dir: "state", only: true},
-	{dir: "state/quorum", module: []string{"state$"}, thirdParty: []string{"github.com/hashicorp/"}},
+	{dir: "state/quorum", module: []string{"state$"}, thirdParty: []string{"github.com/hashicorp/", "github.com/anishathalye/porcupine"}},
 	{dir: "transport/wire"},
 	{dir: "transport", module: []string{"durable", "state$", "transport/wire"}, thirdParty: anything},
 	{dir: "volumes", module: []string{"durable", "state$"}, thirdParty: anything},
