@@ -9,6 +9,10 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # Arguments for `make demo`, e.g. make demo ARGS="--moves 6 --wan 50mbit/80ms".
 ARGS    ?=
+# For `make sim`: how many seeds, or one to replay, or a rule to break.
+SEEDS   ?= 1000
+SEED    ?=
+BREAK   ?=
 
 # Of `make crash` and `make soak`: how many cases, 0 for all; of all that is chosen at random; how long to soak.
 CASES   ?= 0
@@ -25,7 +29,7 @@ export TOOLS
 GOLANGCI  := $(TOOLS)/golangci-lint
 ROOT_ONLY = case $$(id -u) in 0) ;; *) echo "make $@: needs root: it makes namespaces, mounts and cgroups. Run: sudo make $@" >&2; exit 1;; esac
 
-.PHONY: matrix build man deb deps demo test test-hosts check lint vuln bench clean proto fmt help tools crash soak
+.PHONY: sim sim-breaks matrix build man deb deps demo test test-hosts check lint vuln bench clean proto fmt help tools crash soak
 
 build: ## build bin/drover, one static binary
 	@echo "build: bin/drover $(VERSION)"
@@ -74,6 +78,16 @@ lint: tools ## vet and golangci-lint (import rules included) on all build tags; 
 	@$(GO) mod tidy -diff
 	@$(GO) vet -tags root,hosts,matrix ./...
 	@$(GOLANGCI) run --allow-serial-runners --build-tags root,hosts,matrix ./...
+
+sim: ## run SEEDS=1000 simulated meshes full of faults; SEED=7 replays one, BREAK=rule breaks a rule and must fail (docs/simulation.md)
+	@mkdir -p bin
+	@$(GO) build -o bin/simulate ./test/sim/simulate
+	@bin/simulate $(if $(SEED),-seed "$(SEED)",-seeds "$(SEEDS)" $(if $(BREAK),-break "$(BREAK)")) $(ARGS)
+
+sim-breaks: ## break each rule of ownership in turn: the simulation must notice every time
+	@mkdir -p bin
+	@$(GO) build -o bin/simulate ./test/sim/simulate
+	@bin/simulate -breaks $(ARGS)
 
 vuln: ## look for known vulnerabilities in what is called (needs the network)
 	@configs/deps.sh govulncheck

@@ -33,6 +33,7 @@ var importRules = []importRule{
 	{dir: "agent/*", module: []string{"durable", "state$"}, thirdParty: anything},
 	{dir: "agent", only: true, module: []string{"agent", "configs", "durable", "state", "transport", "volumes"}, thirdParty: anything},
 	{dir: "cmd/*", module: []string{"agent", "configs", "durable", "state", "test", "transport", "volumes"}, thirdParty: anything},
+	{dir: "test/sim", module: []string{"state$", "agent/fence", "agent/migrate/decide"}, thirdParty: []string{"github.com/hashicorp/raft"}},
 	{dir: "test", module: []string{"agent", "configs", "durable", "state", "test", "transport", "volumes"}, thirdParty: anything},
 }
 
@@ -127,6 +128,9 @@ var importViolations = []imports{
 	{"agent/pod", module + "/agent/criu"},
 	{"agent/pod", module + "/configs"},
 	{"agent/route", module + "/agent/pod"},
+	{"test/sim", module + "/agent/migrate"},
+	{"test/sim", module + "/state/quorum"},
+	{"test/sim", "github.com/vishvananda/netlink"},
 }
 
 var importBreaches = func() []breach {

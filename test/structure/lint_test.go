@@ -124,7 +124,9 @@ func TestLintRulesAllowTheTable(t *testing.T) {
 		{"agent/route", "github.com/vishvananda/netlink"},
 		{"agent", module + "/agent/pod"},
 		{"cmd/drover", module + "/agent"},
-		{"test/sim", module + "/agent/migrate"},
+		{"test/sim", module + "/agent/migrate/decide"},
+		{"test/sim", module + "/agent/fence"},
+		{"test/sim", "github.com/hashicorp/raft"},
 	})
 	require.Empty(t, reported)
 }
