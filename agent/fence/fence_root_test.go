@@ -358,8 +358,9 @@ func anyVersion(t *testing.T) string {
 	return ""
 }
 
-func TestFenceRefusesWhatItCantHold(t *testing.T) {
-	f := startFence(t, t.TempDir())
+func TestFenceRefusesWhatItCantHoldAndLeavesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "fence")
+	f := startFence(t, dir)
 	_, err := f.Hold(t.Context(), "web", "/nowhere")
 	require.ErrorContains(t, err, "opening the freezer of /nowhere")
 	_, err = f.Hold(t.Context(), "web")
@@ -367,4 +368,6 @@ func TestFenceRefusesWhatItCantHold(t *testing.T) {
 	s, err := f.Status(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, s.Pods)
+	require.NoError(t, f.End(t.Context(), false))
+	require.Eventually(t, func() bool { return !exists(dir) }, 5*time.Second, time.Millisecond)
 }

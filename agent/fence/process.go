@@ -42,13 +42,31 @@ func Run(opts Options) error {
 		err = rehearse()
 	}
 	if err == nil {
-		err = sayReady(filepath.Join(opts.Dir, "log"))
+		err = sayReady(filepath.Join(opts.Dir, logName))
 	}
 	if err == nil {
 		err = s.run()
 	}
-	return errors.Join(err, os.Remove(path))
+	err = errors.Join(err, os.Remove(path))
+	tidy(opts.Dir)
+	return err
 }
+
+// tidy removes the directory of the last fence, unless its log says something.
+func tidy(dir string) {
+	log := filepath.Join(dir, logName)
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		return
+	}
+	if info, err := os.Stat(log); err == nil && info.Size() == 0 {
+		_ = os.Remove(log) // what can't be removed does no harm
+		_ = os.Remove(dir)
+	}
+}
+
+// logName is the file in which a fence says why it had to end.
+const logName = "log"
 
 // sayReady tells whoever started the fence, which listens no more then: what is said later goes to the log.
 func sayReady(log string) error {
