@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/drover-mesh/drover/durable"
 )
 
 // Names of the files of a mesh directory and of the identity directories in it.
@@ -54,14 +56,25 @@ func (m material) write(dir string) error {
 	if m.authorityKey != nil {
 		err = errors.Join(err, writeKey(filepath.Join(draft, caKeyFile), m.authorityKey))
 	}
+	if err == nil {
+		err = durable.SyncDir(draft)
+	}
+	if err == nil {
+		err = durable.Rename(draft, dir)
+	}
 	if err != nil {
 		return fail(err)
 	}
-	return os.Rename(draft, dir)
+	return nil
 }
 
-// WriteKey writes a private key to path, which must not exist, readable by its owner only.
-func WriteKey(path string, key crypto.Signer) error { return writeKey(path, key) }
+// WriteKey writes a private key to path, which must not exist, readable by its owner only. It outlives a loss of power.
+func WriteKey(path string, key crypto.Signer) error {
+	if err := writeKey(path, key); err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(path))
+}
 
 // ReadKey reads what WriteKey wrote. A file that others than its owner may read is refused.
 func ReadKey(path string) (crypto.Signer, error) { return readKey(path) }
@@ -83,39 +96,24 @@ func writeKey(path string, key crypto.Signer) error {
 	if err != nil {
 		return err
 	}
-	return writeNew(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+	return durable.Create(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+}
+
+func certificatePEM(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
 func writeCertificate(path string, der []byte) error {
-	return writeNew(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
+	return durable.Create(path, certificatePEM(der), 0o644)
 }
 
 // replaceCertificate puts a certificate in the place of the one in path, or leaves that.
 func replaceCertificate(path string, der []byte) error {
-	draft := path + ".new"
-	if err := os.Remove(draft); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := writeCertificate(draft, der); err != nil {
-		return err
-	}
-	return os.Rename(draft, path)
+	return durable.WriteFile(path, certificatePEM(der), 0o644)
 }
 
 func writeGossipKey(path string, key []byte) error {
-	return writeNew(path, []byte(base64.StdEncoding.EncodeToString(key)+"\n"), 0o600)
-}
-
-func writeNew(path string, data []byte, mode os.FileMode) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.Sync()
+	return durable.Create(path, []byte(base64.StdEncoding.EncodeToString(key)+"\n"), 0o600)
 }
 
 func readCertificate(path string) (*x509.Certificate, error) {

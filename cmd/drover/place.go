@@ -14,6 +14,7 @@ import (
 
 	"github.com/drover-mesh/drover/agent/api"
 	"github.com/drover-mesh/drover/configs"
+	"github.com/drover-mesh/drover/durable"
 	"github.com/drover-mesh/drover/transport"
 )
 
@@ -71,7 +72,7 @@ func (p place) draftKey() string { return filepath.Join(p.draft, "node.key") }
 // begin opens the draft, and keeps others out of it until done is called.
 func (p place) begin(what string) (done func(), err error) {
 	fail := func(err error) (func(), error) { return nil, meshError(what, err) }
-	if err := os.MkdirAll(p.draft, 0o700); err != nil {
+	if err := durable.MkdirAll(p.draft, 0o700); err != nil {
 		return fail(err)
 	}
 	d, err := os.Open(p.draft)
@@ -116,36 +117,15 @@ func (p place) fill(config []byte, identity func(dir string) error) (err error) 
 	if err := identity(dir); err != nil {
 		return err
 	}
-	if err := writeSynced(file, config); err != nil {
+	if err := durable.Create(file, config, 0o600); err != nil {
 		return err
 	}
-	if err := os.Rename(dir, p.identity); err != nil {
+	if err := durable.Rename(dir, p.identity); err != nil {
 		return err
 	}
-	if err := os.Rename(file, p.config); err != nil {
+	if err := durable.Rename(file, p.config); err != nil {
 		return errors.Join(err, os.RemoveAll(p.identity))
 	}
-	syncDir(filepath.Dir(p.config))
 	p.abandon()
 	return nil
-}
-
-func writeSynced(path string, data []byte) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.Sync()
-}
-
-// syncDir makes renames outlive a power cut, where the file system can.
-func syncDir(path string) {
-	if d, err := os.Open(path); err == nil {
-		_ = d.Sync()
-		_ = d.Close()
-	}
 }
