@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -12,6 +11,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/drover-mesh/drover/durable"
 	"github.com/drover-mesh/drover/state"
 )
 
@@ -83,9 +83,8 @@ func (a *acquaintances) note(v state.View) error {
 	if err != nil {
 		return err
 	}
-	draft := a.path + ".new"
-	if err := errors.Join(os.WriteFile(draft, data, 0o600), os.Rename(draft, a.path)); err != nil {
-		return fmt.Errorf("writing %s: %w", a.path, err)
+	if err := durable.WriteFile(a.path, data, 0o600); err != nil {
+		return err
 	}
 	a.addrs = addrs
 	return nil

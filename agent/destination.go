@@ -15,6 +15,7 @@ import (
 	"github.com/drover-mesh/drover/agent/migrate"
 	"github.com/drover-mesh/drover/agent/route"
 	"github.com/drover-mesh/drover/state"
+	"github.com/drover-mesh/drover/volumes"
 )
 
 // spare is what must stay free beside what a pod brings, in bytes.
@@ -102,6 +103,20 @@ func (d destination) Release(ctx context.Context, p migrate.Plan) error {
 		return err
 	}
 	d.settle(ctx, p.Pod)
+	return d.keep(p.Pod)
+}
+
+// keep makes the files that came with a pod as durable as they were where it came from, before the copy there is destroyed.
+func (d destination) keep(p state.Pod) error {
+	trees, err := d.trees(p)
+	if err != nil {
+		return err
+	}
+	for _, t := range trees {
+		if err := volumes.SyncFS(t.dir); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/drover-mesh/drover/configs"
+	"github.com/drover-mesh/drover/durable"
 	"github.com/drover-mesh/drover/state/quorum"
 )
 
@@ -43,7 +44,7 @@ func markFounded(c configs.Config) error {
 	if !alone(c) {
 		return nil
 	}
-	if err := os.WriteFile(filepath.Join(c.Identity, foundedMark), []byte(foundedText), 0o600); err != nil {
+	if err := durable.WriteFile(filepath.Join(c.Identity, foundedMark), []byte(foundedText), 0o600); err != nil {
 		return fmt.Errorf("noting that the mesh has begun: %w", err)
 	}
 	return nil

@@ -230,11 +230,13 @@ func (r *Runtime) spec(uid string) (Spec, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return s, fmt.Errorf("%w: %s", ErrNotFound, uid)
 	}
-	if err == nil {
-		err = json.Unmarshal(data, &s)
-	}
 	if err != nil {
 		return s, fmt.Errorf("reading pod %s: %w", uid, err)
+	}
+	// These files aren't synced, which a restore would have to wait for: what a loss of power has taken of one that is new is of a pod
+	// whose processes it has ended.
+	if err := json.Unmarshal(data, &s); err != nil {
+		return Spec{}, fmt.Errorf("%w: %s: its record is not whole: %w", ErrNotFound, uid, err)
 	}
 	return s, nil
 }
