@@ -115,6 +115,24 @@ func TestANewLeaderCountsFromItsElection(t *testing.T) {
 	})
 }
 
+// The leader's host is lost, at any time between two renewals: the next one grants leases before those of the first have ended, as
+// a rule, over round trips of 100 ms and with the time-outs that agents have.
+func TestLeasesOutliveAChangeOfLeader(t *testing.T) {
+	for _, after := range []time.Duration{0, lease / 9, 2 * lease / 9, lease/3 - 200*time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMesh(t, 50*time.Millisecond, wan(), servers...)
+			leader := m.populate()
+			sleep(after)
+			before, lost := m.nodes["syd"].Lease(), time.Now()
+			m.net.isolate(leader, m.names(), true)
+			require.Eventually(t, func() bool { return m.nodes["syd"].Lease().Term > before.Term }, time.Minute, time.Millisecond)
+			t.Logf("%s after the leader was lost, there is a lease of the next one", time.Since(lost))
+			require.Less(t, time.Since(lost), state.TakeOverAfter(lease))
+			m.net.isolate(leader, m.names(), false)
+		})
+	}
+}
+
 // A leader that is cut off with the node that has the pod can't make sure that it leads: it grants nothing.
 func TestALeaderWithoutMajorityGrantsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

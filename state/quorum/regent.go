@@ -81,9 +81,7 @@ func (r *regent) end() {
 // begin commits this server's reign. Raft's term is the one in which it leads.
 func (r *regent) begin(term uint64) error {
 	elected := time.Now() // or before
-	if err := r.barrier(r.ctx); err != nil {
-		return err
-	}
+	// All that was committed before is applied with it. If there was a greater term in that, it is tried again with the next.
 	reign := state.Reign{Server: r.node, Term: max(term, r.machine.view().Reign().Term+1), Lease: r.lease}
 	if err := r.commit(reign); err != nil {
 		return err

@@ -92,7 +92,7 @@ func (q *Quorum) renew() (wait time.Duration) {
 	}
 	if err != nil {
 		q.hold(nil, err)
-		return state.RenewEvery(usual) / 8
+		return state.RenewEvery(usual) / 16
 	}
 	q.hold(&state.Lease{Term: a.Grant.Term, Index: a.Grant.Index, Duration: a.Grant.Duration, Boot: boot, Wall: wall}, nil)
 	return max(0, state.RenewEvery(a.Grant.Duration)-time.Since(started))
