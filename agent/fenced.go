@@ -51,6 +51,8 @@ type enclosures interface {
 	Frozen(uid string) bool
 	// Known says whether there is anything of the pod.
 	Known(uid string) bool
+	// Stale says whether what is here of a pod of this node is of an earlier life, and must never run again.
+	Stale(s state.Pod) bool
 	// Live are the UIDs of pods with a failover policy that have a process.
 	Live() ([]string, error)
 }

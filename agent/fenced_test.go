@@ -26,6 +26,7 @@ type fencedHost struct {
 	lease   state.Lease
 	live    []string
 	frozen  map[string]bool
+	stale   string       // the UID of a pod of which an earlier life is here
 	fences  []*fakeGuard // all that were ever started or found
 	left    []guard      // by an earlier agent
 	broken  error        // why none can be started
@@ -116,6 +117,7 @@ func (h *fencedHost) Freeze(_ context.Context, uid string) error {
 }
 func (h *fencedHost) Frozen(uid string) bool  { return h.frozen[uid] }
 func (h *fencedHost) Known(uid string) bool   { return slices.Contains(h.live, uid) }
+func (h *fencedHost) Stale(s state.Pod) bool  { return s.UID == h.stale }
 func (h *fencedHost) Live() ([]string, error) { return h.live, nil }
 
 // fakeGuard is a fence whose deeds are noted. It freezes what it holds when the test says so.
@@ -255,6 +257,27 @@ func TestWhatTheFenceFrozeGoesOnIfItIsStillOwned(t *testing.T) {
 		return nil
 	}))
 	require.Equal(t, "1: drop u-db, remove u-db, let 1 send for 6s, unmute u-db", h.told())
+}
+
+// A pod was taken over and has come back to this node meanwhile, to begin anew: what is here of its earlier life never goes on.
+func TestWhatTheFenceFrozeOfAnEarlierLifeStaysFrozen(t *testing.T) {
+	h := newFencedHost(t, "web")
+	h.renew()
+	require.NoError(t, h.allowed(t.Context(), h.pod("web")))
+	h.live, h.stale = []string{"u-web"}, "u-web"
+	h.pass(7 * time.Second)
+	h.fences[0].fire()
+	for _, c := range []state.Failover{{Epoch: 1, From: "fra", To: "nyc"}, {Epoch: 2, From: "nyc", To: "fra"}} {
+		c.UID, c.Term, c.At = "u-web", 3, time.Unix(2000, 0)
+		require.True(t, h.mesh.machine.Apply(c).OK)
+	}
+	h.renew()
+	h.told()
+	require.NoError(t, h.tend(t.Context()))
+	require.Equal(t, "1: lease of 6s, let 1 send for 6s", h.told())
+	h.stale = ""
+	require.NoError(t, h.tend(t.Context()))
+	require.Contains(t, h.told(), "thaw u-web")
 }
 
 func TestAFenceThatEndsIsReplaced(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/drover-mesh/drover/agent/fence"
 	"github.com/drover-mesh/drover/agent/pod"
+	"github.com/drover-mesh/drover/state"
 )
 
 // fenceDir is where below its run directory a node's fences have their sockets.
@@ -81,6 +82,11 @@ func (e enclosed) Frozen(uid string) bool {
 func (e enclosed) Known(uid string) bool {
 	_, err := e.runtime.Spec(uid)
 	return err == nil
+}
+
+func (e enclosed) Stale(s state.Pod) bool {
+	anew, err := awaitsStart(e.runtime, s)
+	return anew || err != nil
 }
 
 func (e enclosed) Live() ([]string, error) {

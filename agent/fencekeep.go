@@ -104,7 +104,7 @@ func (f *fenced) tend(ctx context.Context) error {
 // that nobody has taken them over. What a move has frozen stays so: that is in the cgroups below. f.mu is held.
 func (f *fenced) thaw(ctx context.Context, v state.View) error {
 	for _, s := range v.Pods() {
-		if s.Node != f.node || !f.under[s.UID] || !frozenIn(f.last, s.UID) && !f.pods.Frozen(s.UID) {
+		if s.Node != f.node || !f.under[s.UID] || !frozenIn(f.last, s.UID) && !f.pods.Frozen(s.UID) || f.pods.Stale(s) {
 			continue
 		}
 		if _, err := f.heard(f.guard.Thaw(ctx, s.UID)); err != nil {

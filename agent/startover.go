@@ -18,11 +18,13 @@ func beginsAnew(s state.Pod) bool {
 }
 
 // awaitsStart says that the pod is to begin here, and has not: what this host may have of it is of an earlier life.
-func (h *host) awaitsStart(s state.Pod) (bool, error) {
+func (h *host) awaitsStart(s state.Pod) (bool, error) { return awaitsStart(h.runtime, s) }
+
+func awaitsStart(r *pod.Runtime, s state.Pod) (bool, error) {
 	if !beginsAnew(s) {
 		return false, nil
 	}
-	spec, err := h.runtime.Spec(s.UID)
+	spec, err := r.Spec(s.UID)
 	if errors.Is(err, pod.ErrNotFound) {
 		return true, nil
 	}
