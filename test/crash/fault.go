@@ -21,6 +21,7 @@ import (
 type fault struct {
 	name   string
 	loses  end                // the host that is lost, "" if none
+	policy bool               // the pod is one that others take over when its node is given up
 	fits   func(p point) bool // nil: everywhere
 	strike func(ctx context.Context, t *trial) error
 	heal   func(ctx context.Context, t *trial) error // nil: it heals by itself
@@ -29,6 +30,31 @@ type fault struct {
 }
 
 func faults() []fault {
+	all := single()
+	for _, f := range single() { // and again, for so long that the mesh gives the node up
+		if !slices.Contains([]string{"source-host", "target-host", "source-cut", "target-cut"}, f.name) {
+			continue
+		}
+		f.name, f.policy, f.fits = f.name+"-failover", true, hasFailover
+		f.least, f.most = givenUpAfter, givenUpAfter
+		all = append(all, f)
+	}
+	return all
+}
+
+// givenUpAfter is after how long without a word a node has surely been given up, and its pods are elsewhere: the lease, its drift, the
+// fence's bound, an election if it led, and a start.
+const givenUpAfter = 16 * time.Second
+
+// hasFailover are the points at which who owns the pod differs, or what is known of it.
+func hasFailover(p point) bool {
+	return slices.Contains([]point{
+		"source.presync", "source.seized", "target.restore", "target.gate", "target.resume", "target.release", "target.complete", "source.retire",
+	}, p)
+}
+
+// single are the faults that strike a pod which waits for its node.
+func single() []fault {
 	return []fault{
 		{name: "source-agent", strike: func(ctx context.Context, t *trial) error { return t.kill(ctx, t.source) }},
 		{name: "target-agent", strike: func(ctx context.Context, t *trial) error { return t.kill(ctx, t.target) }},

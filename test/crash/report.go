@@ -53,7 +53,7 @@ func (r result) String() string {
 	case !r.ok():
 		word, what = "FAIL", strings.Join(r.Problems, "; ")
 	case r.Lost != "":
-		what = "lost with its host, and said so: " + r.Lost
+		what = "on " + r.At + ", said to be lost: " + r.Lost
 	}
 	return fmt.Sprintf("%-4s  %-17s  %-16s  %s -> %s  %4.1f s  %s", word, r.Point, r.Fault, r.From, r.To, r.Seconds, what)
 }

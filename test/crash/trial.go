@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -96,11 +97,20 @@ func (t *trial) begin(ctx context.Context, seed uint64, r *result) error {
 	dice.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	t.source, t.target = names[0], names[1]
 	r.From, r.To, r.Leader = t.source, t.target, leader
-	if t.pod, err = g.client(t.source).RunPod(ctx, workload.Redis, t.source); err != nil {
+	if t.pod, err = g.client(t.source).RunPod(ctx, manifest(t.fault.policy), t.source); err != nil {
 		return err
 	}
 	t.counter, err = g.count(ctx, t.pod)
 	return err
+}
+
+// manifest is that of a Redis, which others take over or not.
+func manifest(policy bool) []byte {
+	const name = "metadata:\n  name: redis\n"
+	if !policy {
+		return workload.Redis
+	}
+	return bytes.Replace(workload.Redis, []byte(name), []byte(name+"  annotations: {drover.dev/failover: restart}\n"), 1)
 }
 
 // count starts a client outside the mesh that has filled the pod and counts, over one connection.
@@ -206,7 +216,12 @@ func (t *trial) judge(ctx context.Context, r *result) {
 		}
 		return err
 	})
-	if err == nil && t.survives() {
+	// Given up in time it may have lost what it had, if the mesh says so.
+	over := err == nil && t.fault.policy && pod.Origin != nil && pod.Origin.Lost != ""
+	if over {
+		lost = pod.Origin.Lost
+	}
+	if err == nil && t.survives() && !over {
 		await, cancel := context.WithTimeout(ctx, settleWithin)
 		err = t.counter.Await(await, 5)
 		cancel()
@@ -224,9 +239,9 @@ func (t *trial) judge(ctx context.Context, r *result) {
 		return
 	}
 	r.At, r.Lost = pod.Node, lost
-	if !t.survives() {
+	if !t.survives() || over {
 		r.over = true
-		if lost == "" { // it serves anew
+		if lost == "" || over { // it serves anew
 			if _, err := t.ground.ping(ctx, pod); err != nil {
 				r.Stuck = true
 				r.fail("it is said to run and serves nobody: %v", err)
