@@ -30,7 +30,7 @@ func everyCommand() []Command {
 		StopPod{"redis", "u-1", true},
 		DeletePod{"redis", "u-1"},
 		DeleteVolume{"data", "ams"},
-		Reserve{"m-1", "redis", "ams", "fra"},
+		Reserve{"m-1", "redis", "ams", "fra", 1},
 		Activate{"m-1", "fra", 2},
 		Abort{"m-1", "why", "u-1", 2},
 		Return{Migration: "m-1", Node: "fra", Reason: "why", Ran: true, At: time.Unix(7, 0).UTC()},
@@ -113,7 +113,7 @@ func FuzzDecode(f *testing.F) {
 		m.Apply(RegisterNode{Node{Name: "fra", Site: "f"}})
 		m.Apply(CreatePod{Name: "p", UID: "u", Node: "ams", Containers: testContainers, Manifest: json.RawMessage(`{}`), Failover: FailoverRestart})
 		m.Apply(Reign{Server: "ams", Term: 3})
-		m.Apply(Reserve{"m-1", "p", "ams", "fra"})
+		m.Apply(Reserve{"m-1", "p", "ams", "fra", 0})
 		w := newWatcher()
 		if err := w.check(m.View()); err != nil {
 			t.Fatal(err)

@@ -36,7 +36,7 @@ func must(t *testing.T, m *Machine, c Command) Result {
 func TestAViewNeverChanges(t *testing.T) {
 	m := small(t)
 	before := m.View()
-	must(t, m, Reserve{"m-1", "redis", "ams", "fra"})
+	must(t, m, Reserve{"m-1", "redis", "ams", "fra", 0})
 	must(t, m, Activate{"m-1", "fra", 2})
 	must(t, m, RegisterNode{Node{Name: "syd", Site: "au"}})
 
@@ -82,7 +82,7 @@ func TestOnlyTheLatestFinishedMigrationsAreKept(t *testing.T) {
 	m := small(t)
 	for i := range FinishedMigrations + 10 {
 		id := fmt.Sprintf("m-%03d", i)
-		must(t, m, Reserve{id, "redis", "ams", "fra"})
+		must(t, m, Reserve{id, "redis", "ams", "fra", 0})
 		must(t, m, Abort{Migration: id, Reason: "test"})
 	}
 	all := m.View().Migrations()
@@ -146,7 +146,7 @@ func TestCreatePodRefusesWhatCannotBeKept(t *testing.T) {
 
 func TestFreeTextIsClipped(t *testing.T) {
 	m := small(t)
-	must(t, m, Reserve{"m-1", "redis", "ams", "fra"})
+	must(t, m, Reserve{"m-1", "redis", "ams", "fra", 0})
 	r := must(t, m, Abort{Migration: "m-1", Reason: "bad \xff " + strings.Repeat("é", maxReason)})
 	require.LessOrEqual(t, len(r.Migration.Reason), maxReason+8)
 	require.True(t, strings.HasPrefix(r.Migration.Reason, "bad \uFFFD é"))

@@ -93,7 +93,7 @@ func reserved(t *testing.T) *Machine {
 		RegisterNode{Node{Name: "ams", Site: "a"}}, RegisterNode{Node{Name: "fra", Site: "f"}}, RegisterNode{Node{Name: "nyc", Site: "n"}},
 		CreatePod{Name: "redis", UID: "u-1", Node: "ams", Containers: testContainers, Manifest: []byte(`{}`), Failover: FailoverRestart},
 		Reign{Server: "ams", Term: 2}, Reign{Server: "nyc", Term: 3},
-		Reserve{"m-1", "redis", "ams", "fra"},
+		Reserve{"m-1", "redis", "ams", "fra", 0},
 	} {
 		require.True(t, m.Apply(c).OK, "%#v", c)
 	}

@@ -189,7 +189,7 @@ func (g *generator) command(v View) Command {
 	case 17, 18, 19, 20:
 		return Complete{record.ID, record.Target}
 	default:
-		return Reserve{fmt.Sprintf("m-%d", g.count), pod, node, nodes[g.IntN(3)]}
+		return Reserve{fmt.Sprintf("m-%d", g.count), pod, node, nodes[g.IntN(3)], uint64(g.IntN(2)) * current.Epoch}
 	}
 }
 

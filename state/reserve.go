@@ -8,6 +8,9 @@ type Reserve struct {
 	Pod       string `json:"pod"`
 	Source    string `json:"source"`
 	Target    string `json:"target"`
+	// Epoch is the pod's when that was decided, 0 if whichever: with it a Reserve that comes late, when the pod has been elsewhere and is
+	// back, binds nothing.
+	Epoch uint64 `json:"epoch,omitempty"`
 }
 
 // Kind implements [Command].
@@ -33,6 +36,8 @@ func (c Reserve) apply(m *Machine) Result {
 		return m.lost(pod.Name, "", "pod %s is stopped: start it first", pod.Name)
 	case pod.Node != c.Source:
 		return m.lost(pod.Name, "", "pod %s is at %s, not at %s", pod.Name, pod.Node, c.Source)
+	case c.Epoch != 0 && pod.Epoch != c.Epoch:
+		return m.lost(pod.Name, "", "pod %s is at %s in epoch %d, not %d", pod.Name, pod.Node, pod.Epoch, c.Epoch)
 	case c.Target == c.Source:
 		return m.lost(pod.Name, "", "pod %s is at %s already", pod.Name, c.Target)
 	case pod.Needs.Pinned != "":

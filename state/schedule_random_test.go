@@ -59,7 +59,7 @@ func checkVerdict(t *testing.T, seed uint64, m *Machine, r Request, f Fit) {
 	needs := r.Needs
 	if r.Pod != nil {
 		needs = r.Pod.Needs
-		c = Reserve{"m-new", r.Pod.Name, r.Pod.Node, f.Node}
+		c = Reserve{"m-new", r.Pod.Name, r.Pod.Node, f.Node, 0}
 	}
 	answer := copied.Apply(c)
 	moving := r.Pod != nil && (r.Pod.Migration != "" || r.Pod.Deleting)
@@ -123,7 +123,7 @@ func randomMesh(g *rand.Rand) *Machine {
 		if g.IntN(4) == 0 {
 			p, _ := m.View().Pod(name)
 			id := "m-" + name
-			m.Apply(Reserve{id, name, p.Node, nodes[g.IntN(len(nodes))]})
+			m.Apply(Reserve{id, name, p.Node, nodes[g.IntN(len(nodes))], 0})
 			if record, ok := m.View().Migration(id); ok && g.IntN(2) == 0 {
 				m.Apply(Activate{id, record.Target, record.Epoch})
 			}

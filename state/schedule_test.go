@@ -141,7 +141,7 @@ func TestScheduleANewPod(t *testing.T) {
 			want: "fra: volume data is used by another pod",
 		},
 		"what comes and what leaves takes room": {
-			mesh: []Command{placedAt("ams1", "a", Needs{CPU: 4000}), Reserve{"m-1", "a", "ams1", "fra"}},
+			mesh: []Command{placedAt("ams1", "a", Needs{CPU: 4000}), Reserve{"m-1", "a", "ams1", "fra", 0}},
 			r:    Request{Needs: Needs{CPU: 1000}},
 			want: "ams2 86 | nyc 86 | ams1: 1 CPU is requested, and 0 of 4 is free | fra: 1 CPU is requested, and 0 of 4 is free",
 		},

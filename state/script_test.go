@@ -174,7 +174,7 @@ func parse(t *testing.T, verb, name string, args map[string]string) Command {
 	case "delete":
 		return DeletePod{name, args["uid"]}
 	case "reserve":
-		return Reserve{name, args["pod"], args["from"], args["to"]}
+		return Reserve{name, args["pod"], args["from"], args["to"], number(t, args["epoch"])}
 	case "activate":
 		return Activate{name, args["node"], number(t, args["epoch"])}
 	case "abort":

@@ -26,14 +26,14 @@ func TestVolumeGoesWithItsPodAndOutlivesIt(t *testing.T) {
 	at("ams", "u-9")
 	require.Contains(t, m.Apply(using("db2", "u-10", "ams", "data")).Reason, "used by pod db")
 
-	must(t, m, Reserve{"m-1", "db", "ams", "fra"})
+	must(t, m, Reserve{"m-1", "db", "ams", "fra", 0})
 	at("ams", "u-9")
 	must(t, m, Activate{"m-1", "fra", 2})
 	at("fra", "u-9")
 	must(t, m, Return{Migration: "m-1", Node: "fra"})
 	at("ams", "u-9")
 
-	must(t, m, Reserve{"m-2", "db", "ams", "fra"})
+	must(t, m, Reserve{"m-2", "db", "ams", "fra", 0})
 	must(t, m, Activate{"m-2", "fra", 4})
 	must(t, m, Complete{Migration: "m-2", Node: "fra"})
 	require.Contains(t, m.Apply(DeleteVolume{"data", "fra"}).Reason, "used by pod db")

@@ -140,7 +140,7 @@ func (d *Departure) reserve(ctx context.Context) error {
 		return err
 	}
 	r, err := propose(ctx, d.Ledger, state.Reserve{
-		Migration: d.plan.ID, Pod: d.plan.Pod.Name, Source: d.plan.Source, Target: d.plan.Target,
+		Migration: d.plan.ID, Pod: d.plan.Pod.Name, Source: d.plan.Source, Target: d.plan.Target, Epoch: d.plan.Pod.Epoch,
 	})
 	if err != nil {
 		return err

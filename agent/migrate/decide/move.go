@@ -16,7 +16,7 @@ type Move struct {
 }
 
 func (m Move) reserve() state.Command {
-	return state.Reserve{Migration: m.ID, Pod: m.Pod, Source: m.Source, Target: m.Target}
+	return state.Reserve{Migration: m.ID, Pod: m.Pod, Source: m.Source, Target: m.Target, Epoch: m.Epoch - 1}
 }
 
 // abort ends the move, even if its Reserve has not come yet.
