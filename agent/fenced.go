@@ -31,6 +31,7 @@ type guard interface {
 	Status(ctx context.Context) (fence.Status, error)
 	End(ctx context.Context, force bool) error
 	Gone() <-chan struct{}
+	Kill() error
 	Close() error
 }
 
@@ -273,6 +274,9 @@ func (f *fenced) lose(why error) {
 		return
 	}
 	f.log.Error("the fence is lost; another is started", "err", why)
+	if err := f.guard.Kill(); err != nil {
+		f.log.Error("a fence that doesn't answer may freeze pods", "err", err)
+	}
 	f.letGo()
 }
 

@@ -174,6 +174,7 @@ func (g *fakeGuard) Status(context.Context) (fence.Status, error) {
 
 func (g *fakeGuard) End(context.Context, bool) error { _, err := g.did("end"); return err }
 func (g *fakeGuard) Gone() <-chan struct{}           { return g.gone }
+func (g *fakeGuard) Kill() error                     { g.host.say("%d: killed", g.id); return nil }
 func (g *fakeGuard) Close() error                    { return nil }
 
 // fire freezes all that the fence holds, as at the end of a lease.
@@ -286,13 +287,21 @@ func TestAFenceThatEndsIsReplaced(t *testing.T) {
 	require.NoError(t, h.allowed(t.Context(), h.pod("web")))
 	h.live = []string{"u-web"}
 	h.told()
+	h.pass(time.Second)
+	h.renew()
 	h.fences[0].deaf = true
-	h.lose(errors.New("it has ended"))
+	require.ErrorContains(t, h.tend(t.Context()), "it has ended")
+	close(h.fences[0].gone)
+	require.Equal(t, "1: killed", h.told(), "it would freeze what it holds")
+	h.renew()
 	require.NoError(t, h.tend(t.Context()))
+	h.loseEnded()
 	require.Equal(t, "start, 2: lease of 6s, 2: hold u-web, let 1 send for 6s", h.told())
 
 	// None can be started: nothing runs without one.
-	h.lose(errors.New("it has ended"))
+	close(h.fences[1].gone)
+	h.loseEnded()
+	h.told()
 	h.broken = errors.New("no memory")
 	require.ErrorContains(t, h.tend(t.Context()), "no memory")
 	require.Equal(t, "agent freezes u-web", h.told())

@@ -43,9 +43,7 @@ func (f *fenced) keep(ctx context.Context) {
 		case <-renewals:
 		case <-views:
 		case <-f.gone():
-			f.mu.Lock()
-			f.lose(errors.New("it has ended"))
-			f.mu.Unlock()
+			f.loseEnded()
 		case <-tick.C:
 		}
 	}
@@ -59,6 +57,20 @@ func (f *fenced) gone() <-chan struct{} {
 		return nil
 	}
 	return f.guard.Gone()
+}
+
+// loseEnded gives the fence up if it has ended; by now there may be another.
+func (f *fenced) loseEnded() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.guard == nil {
+		return
+	}
+	select {
+	case <-f.guard.Gone():
+		f.lose(errors.New("it has ended"))
+	default:
+	}
 }
 
 // tend makes the fence be as it should be now.
@@ -190,7 +202,7 @@ func (f *fenced) ensure(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		f.letGo()
+		f.lose(err)
 	}
 	return err
 }
@@ -215,8 +227,8 @@ func (f *fenced) resume(ctx context.Context) error {
 	var old []guard
 	for _, g := range found {
 		s, err := g.Status(ctx)
-		if err != nil { // it is just ending
-			errs = append(errs, g.Close())
+		if err != nil { // it is just ending, or must
+			errs = append(errs, g.Kill(), g.Close())
 			continue
 		}
 		for _, p := range s.Pods {

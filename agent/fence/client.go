@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // answerWithin bounds how long a fence may take to answer.
@@ -19,6 +21,7 @@ type Fence struct {
 	conn    *net.UnixConn
 	answers chan []byte
 	gone    chan struct{} // closed when the connection ends
+	process int           // descriptor of the process
 
 	mu sync.Mutex // held from a request to its answer
 }
@@ -29,9 +32,30 @@ func dial(path string) (*Fence, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reaching the fence: %w", err)
 	}
-	f := &Fence{conn: conn, answers: make(chan []byte, 1), gone: make(chan struct{})}
+	process, err := processOf(conn)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("reaching the fence: %w", err), conn.Close())
+	}
+	f := &Fence{conn: conn, answers: make(chan []byte, 1), gone: make(chan struct{}), process: process}
 	go f.receive()
 	return f, nil
+}
+
+// processOf opens the process that listens at the other end: pidfd_open(2).
+func processOf(conn *net.UnixConn) (fd int, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var peer *unix.Ucred
+	var asked error
+	if err := raw.Control(func(fd uintptr) { peer, asked = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return -1, err
+	}
+	if asked != nil {
+		return -1, asked
+	}
+	return unix.PidfdOpen(int(peer.Pid), 0)
 }
 
 func (f *Fence) receive() {
@@ -53,11 +77,19 @@ func (f *Fence) receive() {
 // Gone is closed when the process has ended, or has been given up because it didn't answer.
 func (f *Fence) Gone() <-chan struct{} { return f.gone }
 
-// Close ends the connection. The process goes on.
+// Close ends the connection. The process goes on. Nothing of f may be used after it.
 func (f *Fence) Close() error {
 	err := f.conn.Close()
 	<-f.gone
-	return err
+	return errors.Join(err, unix.Close(f.process))
+}
+
+// Kill ends the process, whatever it does: one that doesn't answer would go on to freeze what it holds. One that has ended is fine.
+func (f *Fence) Kill() error {
+	if err := unix.PidfdSendSignal(f.process, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("killing the fence: %w", err)
+	}
+	return nil
 }
 
 // Hold puts a pod under the fence, or tells where its cgroups are now. cgroups are directories; freezing them must stop all of

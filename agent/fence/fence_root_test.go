@@ -334,7 +334,8 @@ func TestFenceEndsOnlyWhenItIsToldTo(t *testing.T) {
 
 	s, err = next.Status(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, unix.Kill(s.Pid, unix.SIGKILL))
+	require.NoError(t, unix.Kill(s.Pid, unix.SIGSTOP), "one that doesn't answer is killed too")
+	require.NoError(t, next.Kill())
 	<-next.Gone()
 	_, err = next.Status(t.Context())
 	require.Error(t, err)

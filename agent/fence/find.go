@@ -33,7 +33,7 @@ func Find(dir string) ([]*Fence, error) {
 		}
 		path := filepath.Join(dir, e.Name())
 		f, err := dial(path)
-		if errors.Is(err, unix.ECONNREFUSED) { // it was killed
+		if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ESRCH) { // it was killed
 			err = os.Remove(path)
 		} else if err == nil {
 			all = append(all, f)
