@@ -53,6 +53,11 @@ func (d destination) Check(ctx context.Context, p migrate.Plan, f migrate.Facts)
 	if _, err := d.runtime.Status(p.Pod.UID); err == nil {
 		c.refuse("wait, or look at the agent's log", "it still has an earlier copy of the pod")
 	}
+	if p.Pod.NeedsLease() {
+		if err := d.fenced.able(); err != nil {
+			c.refuse("run drover doctor there", "it can't fence pods with a failover policy: %v", err)
+		}
+	}
 	if err := c.address(p.Pod.Addr); err != nil {
 		return c.offer, err
 	}

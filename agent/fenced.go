@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -41,6 +42,7 @@ type muter interface {
 	Pass(devices []string, left time.Duration) error
 	Remove(pod string) error
 	Sweep() error
+	Try() error
 }
 
 // enclosures are the cgroups of the pods of this host as a whole.
@@ -148,6 +150,14 @@ func (f *fenced) admit(ctx context.Context, s state.Pod, end fence.Instant) erro
 	}
 	_, err := f.heard(f.guard.Thaw(ctx, s.UID))
 	return err
+}
+
+// able returns nil if this host can fence pods, before any is made or moved here.
+func (f *fenced) able() error {
+	if f == nil {
+		return errors.New("it has no fence")
+	}
+	return f.mute.Try()
 }
 
 // await is allowed for a pod that waits for the lease, at most that long.

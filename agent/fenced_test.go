@@ -106,6 +106,7 @@ func (h *fencedHost) Pass(devices []string, left time.Duration) error {
 }
 func (h *fencedHost) Remove(pod string) error { h.say("unmute %s", pod); return nil }
 func (h *fencedHost) Sweep() error            { h.say("sweep"); return nil }
+func (h *fencedHost) Try() error              { return h.muteErr }
 
 // Its cgroups.
 
@@ -219,6 +220,7 @@ func TestAHostThatCannotFenceRefusesPodsWithAPolicy(t *testing.T) {
 	require.ErrorContains(t, err, "it has a failover policy, and this host can't fence it: this kernel's nftables can't")
 	require.Contains(t, api.AsError(err).Cure, "drover doctor")
 	require.Empty(t, h.told(), "nothing is begun")
+	require.ErrorContains(t, h.able(), "can't")
 
 	h.muteErr, h.broken = nil, errors.New("no memory")
 	require.ErrorContains(t, h.allowed(t.Context(), h.pod("web")), "no memory")

@@ -73,6 +73,12 @@ func (p *pods) run(ctx context.Context, m *pod.Manifest) (state.Pod, error) {
 	if err != nil {
 		return state.Pod{}, err
 	}
+	if m.Failover() != state.FailoverNone {
+		if err := p.fenced.able(); err != nil {
+			return state.Pod{}, api.Errorf(api.FailedPrecondition, what, "%s can't fence pods with a failover policy: %w", p.node, err).
+				WithCure("see drover doctor there; --node chooses another node; without the annotation drover.dev/failover the pod needs no fence")
+		}
+	}
 	uid := newID()
 	p.take(uid)
 	defer p.give(uid)

@@ -38,17 +38,30 @@ func NewMute(netns int) *Mute { return &Mute{netns: netns} }
 // device must be there.
 func (m *Mute) Add(pod, device string) error {
 	return m.commit("muting "+device, func(c *nftables.Conn, t *nftables.Table, s *nftables.Set) error {
-		chain := chainOf(t, pod)
-		drop := nftables.ChainPolicyDrop
-		chain.Type, chain.Hooknum, chain.Priority = nftables.ChainTypeFilter, nftables.ChainHookIngress, nftables.ChainPriorityFilter
-		chain.Device, chain.Policy = device, &drop
-		c.AddChain(chain)
-		c.FlushChain(chain)
-		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []expr.Any{ // iifname @leased accept
-			&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
-			&expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID},
-			&expr.Verdict{Kind: expr.VerdictAccept},
-		}})
+		add(c, t, s, pod, device)
+		return nil
+	})
+}
+
+// add gives a device a chain that drops what comes in by it, unless its name is in the set.
+func add(c *nftables.Conn, t *nftables.Table, s *nftables.Set, pod, device string) {
+	chain, drop := chainOf(t, pod), nftables.ChainPolicyDrop
+	chain.Type, chain.Hooknum, chain.Priority = nftables.ChainTypeFilter, nftables.ChainHookIngress, nftables.ChainPriorityFilter
+	chain.Device, chain.Policy = device, &drop
+	c.AddChain(chain)
+	c.FlushChain(chain)
+	c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []expr.Any{ // iifname @leased accept
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+		&expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID},
+		&expr.Verdict{Kind: expr.VerdictAccept},
+	}})
+}
+
+// Try says why pods can't be muted here. It leaves nothing behind.
+func (m *Mute) Try() error {
+	return m.change("trying to mute a device", muteTable+"-try", func(c *nftables.Conn, t *nftables.Table, s *nftables.Set) error {
+		add(c, t, s, "try", "lo")
+		c.DelTable(t) // in the same transaction: nobody ever sees it
 		return nil
 	})
 }
@@ -142,15 +155,20 @@ func chainOf(t *nftables.Table, pod string) *nftables.Chain {
 	return &nftables.Chain{Table: t, Name: "pod-" + pod}
 }
 
-// commit makes the changes of f in one transaction: all of them at once, or none.
+// commit changes drover's table.
 func (m *Mute) commit(what string, f func(*nftables.Conn, *nftables.Table, *nftables.Set) error) error {
+	return m.change(what, muteTable, f)
+}
+
+// change makes the changes of f in one transaction: all of them at once, or none.
+func (m *Mute) change(what, name string, f func(*nftables.Conn, *nftables.Table, *nftables.Set) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	conn, err := m.open()
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	table := conn.AddTable(&nftables.Table{Name: muteTable, Family: nftables.TableFamilyNetdev})
+	table := conn.AddTable(&nftables.Table{Name: name, Family: nftables.TableFamilyNetdev})
 	set := &nftables.Set{Table: table, Name: muteSet, KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian, HasTimeout: true}
 	err = conn.AddSet(set, nil)
 	if err == nil {

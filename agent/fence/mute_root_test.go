@@ -178,6 +178,10 @@ func TestMuteEndsWithItsPodAndTouchesNothingElse(t *testing.T) {
 	foreign.AddTable(&nftables.Table{Name: "mine", Family: nftables.TableFamilyNetdev})
 	require.NoError(t, foreign.Flush())
 
+	require.NoError(t, w.mute.Try())
+	before, err := foreign.ListTables()
+	require.NoError(t, err)
+	require.Len(t, before, 1, "a try leaves nothing")
 	require.NoError(t, w.mute.Remove("web"), "there is nothing yet")
 	require.NoError(t, w.mute.Add("web", "drv1"))
 	require.NoError(t, w.mute.Remove("web"))
