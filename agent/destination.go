@@ -42,6 +42,9 @@ func (d destination) Prepare(ctx context.Context, p migrate.Plan) error {
 	if _, err := d.router.PreparePod(ctx, p.Pod.UID, p.Pod.Addr, true); err != nil {
 		return fmt.Errorf("preparing the pod's network: %w", err)
 	}
+	if err := d.fenced.expect(ctx, p.Pod); err != nil {
+		return fmt.Errorf("preparing the pod's fence: %w", err)
+	}
 	return nil
 }
 

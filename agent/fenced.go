@@ -75,12 +75,13 @@ type fenced struct {
 
 	arriving func(uid string) bool // of moves to here whose pods have not been let go; nil if there are none
 
-	mu      sync.Mutex
-	guard   guard           // nil if there is none
-	under   map[string]bool // UIDs of the pods that it holds, or must hold once there is one
-	leaving map[string]bool // and of those that are being removed, and aren't to be fenced again
-	last    fence.Status    // what it said last
-	told    fence.Instant   // the end of the lease that it was told last
+	mu       sync.Mutex
+	guard    guard           // nil if there is none
+	under    map[string]bool // UIDs of the pods that it holds, or must hold once there is one
+	leaving  map[string]bool // and of those that are being removed, and aren't to be fenced again
+	expected map[string]bool // and of those that are on their way to here
+	last     fence.Status    // what it said last
+	told     fence.Instant   // the end of the lease that it was told last
 }
 
 // leaseWait is how long a pod that is to start, or has come here, waits for a lease: a node that had none of the pods that need one
@@ -142,6 +143,7 @@ func (f *fenced) admit(ctx context.Context, s state.Pod, end fence.Instant) erro
 		return err
 	}
 	delete(f.leaving, s.UID)
+	delete(f.expected, s.UID)
 	if err := f.pass(end); err != nil {
 		return err
 	}
@@ -158,6 +160,17 @@ func (f *fenced) able() error {
 		return errors.New("it has no fence")
 	}
 	return f.mute.Try()
+}
+
+// expect has a fence ready for a pod that comes to here, so that it doesn't wait for the start of one while it is frozen.
+func (f *fenced) expect(ctx context.Context, s state.Pod) error {
+	if !s.NeedsLease() || f == nil {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.expected[s.UID] = true
+	return f.ensure(ctx)
 }
 
 // await is allowed for a pod that waits for the lease, at most that long.
@@ -194,11 +207,18 @@ func (f *fenced) tell(ctx context.Context, end fence.Instant) error {
 	return err
 }
 
-// pass lets the pods under the fence send until the lease ends. f.mu is held.
+// pass lets the pods under the fence send until the lease ends, but copies of pods that are another node's by now, or of an earlier
+// life: the kernel goes on to answer for them. f.mu is held.
 func (f *fenced) pass(end fence.Instant) error {
+	stale := map[string]bool{}
+	for _, s := range f.leases.View().Pods() {
+		stale[s.UID] = s.Node != f.node || f.pods.Stale(s)
+	}
 	var devices []string
 	for uid := range f.under {
-		devices = append(devices, route.DeviceOf(uid))
+		if !stale[uid] {
+			devices = append(devices, route.DeviceOf(uid))
+		}
 	}
 	return f.mute.Pass(devices, end.Left(f.clock()))
 }
@@ -231,6 +251,7 @@ func (f *fenced) drop(ctx context.Context, uid string) error {
 		}
 	}
 	delete(f.under, uid)
+	delete(f.expected, uid)
 	f.leaving[uid] = true
 	return nil
 }

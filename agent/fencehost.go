@@ -21,7 +21,7 @@ func newFenced(h *host, l leases, version string, program []string) *fenced {
 	p := fencePrograms{dir: filepath.Join(h.runDir, fenceDir), command: slices.Concat(h.runtime.Apart("KillSignal=SIGKILL"), program)}
 	return &fenced{
 		node: h.node, version: version, leases: l, pods: enclosed{h.runtime}, mute: fence.NewMute(0), start: p.start, find: p.find,
-		clock: fence.Now, log: h.log.With("part", "fence"), under: map[string]bool{}, leaving: map[string]bool{},
+		clock: fence.Now, log: h.log.With("part", "fence"), under: map[string]bool{}, leaving: map[string]bool{}, expected: map[string]bool{},
 	}
 }
 

@@ -82,7 +82,7 @@ func (f *fenced) tend(ctx context.Context) error {
 		return err
 	}
 	f.prune(ctx)
-	if len(f.under)+len(live) == 0 {
+	if len(f.under)+len(live)+len(f.expected) == 0 {
 		return f.rest(ctx)
 	}
 	v := f.leases.View()

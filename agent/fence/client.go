@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ type Fence struct {
 	answers chan []byte
 	gone    chan struct{} // closed when the connection ends
 	process int           // descriptor of the process
+	path    string        // of its socket
 
 	mu sync.Mutex // held from a request to its answer
 }
@@ -36,7 +38,7 @@ func dial(path string) (*Fence, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("reaching the fence: %w", err), conn.Close())
 	}
-	f := &Fence{conn: conn, answers: make(chan []byte, 1), gone: make(chan struct{}), process: process}
+	f := &Fence{conn: conn, answers: make(chan []byte, 1), gone: make(chan struct{}), process: process, path: path}
 	go f.receive()
 	return f, nil
 }
@@ -88,6 +90,9 @@ func (f *Fence) Close() error {
 func (f *Fence) Kill() error {
 	if err := unix.PidfdSendSignal(f.process, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("killing the fence: %w", err)
+	}
+	if err := os.Remove(f.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("removing the socket of a fence: %w", err)
 	}
 	return nil
 }
