@@ -3,6 +3,7 @@ package quorum
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -47,6 +48,35 @@ func TestOnlyThoseWhoNeedALeaseHoldOne(t *testing.T) {
 		was := m.nodes["syd"].Lease()
 		sleep(lease)
 		require.Equal(t, was, m.nodes["syd"].Lease(), "it has nothing any more that needs one")
+	})
+}
+
+// Leases cost nothing where nobody needs one, and else little, whatever else goes on.
+func TestWhatLeasesCost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 2*time.Millisecond, quick(), servers...)
+		leader := m.leader(servers...)
+		m.found(leader)
+		m.join("syd", false)
+		m.join("tok", false)
+		minute := func() (calls map[string]int) {
+			m.net.mu.Lock()
+			clear(m.net.calls)
+			m.net.mu.Unlock()
+			sleep(time.Minute)
+			m.net.mu.Lock()
+			defer m.net.mu.Unlock()
+			return maps.Clone(m.net.calls)
+		}
+		require.Empty(t, minute(), "no pod needs a lease")
+		m.protect("pay", "u-pay", "syd", leader)
+		m.leased("syd", "u-pay")
+		calls := minute()
+		t.Logf("calls a minute: %v", calls)
+		renewals := int(time.Minute / state.RenewEvery(lease))
+		require.InDelta(t, renewals, calls["syd"], 1)
+		require.InDelta(t, renewals*(len(servers)-1), calls[leader], 2)
+		require.Len(t, calls, 2)
 	})
 }
 

@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -19,12 +20,14 @@ type memnet struct {
 	layers  map[endpoint]*layer
 	quorums map[string]*Quorum
 	dialled map[endpoint][]*memconn // by who dialled
+	calls   map[string]int          // of Forward for leases, by who called
 }
 
 func newMemnet(delay time.Duration) *memnet {
 	return &memnet{
 		delay: delay, changed: make(chan struct{}),
 		cuts: map[[2]string]bool{}, layers: map[endpoint]*layer{}, quorums: map[string]*Quorum{}, dialled: map[endpoint][]*memconn{},
+		calls: map[string]int{},
 	}
 }
 
@@ -103,6 +106,9 @@ func (n *memnet) forward(from string) func(context.Context, string, []byte) ([]b
 			return nil, err
 		}
 		n.mu.Lock()
+		if bytes.Contains(data, []byte(`"renew"`)) || bytes.Contains(data, []byte(`"confirm"`)) {
+			n.calls[from]++
+		}
 		q := n.quorums[to]
 		n.mu.Unlock()
 		if q == nil {
