@@ -14,6 +14,7 @@ const (
 	PolicyRouting     Feature = "policy routing"
 	NFTables          Feature = "nf_tables"
 	NFTablesNetdev    Feature = "nf_tables netdev"
+	SocketDestroy     Feature = "ending connections"
 	TUN               Feature = "tun"
 	Userfaultfd       Feature = "userfaultfd"
 	PagemapScan       Feature = "pagemap scan"
@@ -35,6 +36,7 @@ var needs = []struct {
 	{PolicyRouting, Fail, "CONFIG_IP_MULTIPLE_TABLES", "routes to pods have tables of their own", ""},
 	{NFTables, Warn, "CONFIG_NF_TABLES", "CRIU locks the network with it where packets can't be held", "nf_tables"},
 	{NFTablesNetdev, Warn, "CONFIG_NF_TABLES_NETDEV", "what pods with a failover policy send ends with the lease of their node; without it they are refused", "nf_tables"},
+	{SocketDestroy, Warn, "CONFIG_INET_DIAG_DESTROY", "a pod that goes on after the target of its move was lost must not answer its old TCP connections; without it it stays frozen", "tcp_diag"},
 	{TUN, Warn, "CONFIG_TUN", "drover lab emulates its WAN with it", "tun"},
 	{Userfaultfd, Warn, "CONFIG_USERFAULTFD", "memory may follow a pod after it has resumed", ""},
 	{PagemapScan, Warn, "CONFIG_PROC_PAGE_MONITOR, kernel 6.7", "the kernel tells which memory was written, so that less is read", ""},

@@ -3,6 +3,7 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -42,6 +43,8 @@ func (Real) Try(feature Feature, cfg Config) error {
 			rule.Table, rule.Priority, rule.Family = 4088, 4088, netlink.FAMILY_V4
 			return explain(netlink.RuleAdd(rule))
 		})
+	case SocketDestroy:
+		return apart(unix.CLONE_NEWNET, trySocketDestroy)
 	case NFTables:
 		return apart(unix.CLONE_NEWNET, tryNFTables)
 	case NFTablesNetdev:
@@ -84,6 +87,15 @@ func explain(err error) error {
 
 func tryLink(link netlink.Link) error {
 	return apart(unix.CLONE_NEWNET, func() error { return explain(netlink.LinkAdd(link)) })
+}
+
+// trySocketDestroy asks for the end of a connection that isn't there.
+func trySocketDestroy() error {
+	nobody := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
+	if err := netlink.SocketDestroy(nobody, nobody); !errors.Is(err, unix.ENOENT) {
+		return explain(err)
+	}
+	return nil
 }
 
 func tryNFTables() error {
