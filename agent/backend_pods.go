@@ -125,6 +125,10 @@ func (b *backend) describe(p state.Pod) api.Pod {
 		out.Reason = fate(b.quorum.View(), p, b.ready()) // unless its node answers
 		return out
 	}
+	if why, ok := b.pods.beginning(p); ok && !p.Deleting && !p.Stopped {
+		out.Phase, out.Reason = api.PodPending, why
+		return out
+	}
 	m, broken := pod.ParseManifest(p.Manifest)
 	for i := range out.Containers {
 		c := &out.Containers[i]

@@ -37,6 +37,8 @@ type pods struct {
 
 	mu   sync.Mutex
 	busy map[string]bool // UIDs that somebody starts, removes or moves now
+	// troubles say, by their UIDs, why pods that are to begin anew here could not yet.
+	troubles map[string]string
 }
 
 // take claims a pod for one who changes it; the caller gives it back.

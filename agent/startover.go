@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/drover-mesh/drover/agent/pod"
@@ -65,20 +64,59 @@ func (p *pods) admitLoss(ctx context.Context, s state.Pod) error {
 	return p.startOver(ctx, *r.Pod)
 }
 
-// keepStartingOver starts pods of lost nodes as soon as this node hears that they are to begin here, until ctx ends. What fails
-// is tried again by who recovers pods.
+// keepStartingOver starts pods of lost nodes as soon as this node hears that they are to begin here, until ctx ends. What fails, or
+// waits for a move to be cleared away, is tried again every second.
 func (p *pods) keepStartingOver(ctx context.Context, arriving func(uid string) bool) {
 	changes := p.ledger.Watch(ctx)
 	for {
-		for _, s := range slices.DeleteFunc(p.ledger.View().Pods(), func(s state.Pod) bool { return !beginsAnew(s) }) {
-			if err := p.recoverClaimed(ctx, s, arriving); err != nil && ctx.Err() == nil {
+		var again <-chan time.Time
+		for _, s := range p.ledger.View().Pods() {
+			if _, ours := p.owned(s); !ours || !beginsAnew(s) {
+				continue
+			}
+			err := p.recoverClaimed(ctx, s, arriving)
+			if p.trouble(s.UID, err) && ctx.Err() == nil {
 				p.log.Error("starting a pod of a lost node", "pod", s.Name, "from", s.Origin.From, "err", err)
+			}
+			if waits, _ := p.awaitsStart(s); waits && again == nil {
+				again = time.After(lookEvery)
 			}
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-changes:
+		case <-again:
 		}
 	}
+}
+
+// trouble notes why a pod could not begin anew, nil if it could, and returns whether that is news of a failure.
+func (p *pods) trouble(uid string, err error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := p.troubles[uid]
+	if err == nil {
+		delete(p.troubles, uid)
+		return false
+	}
+	if p.troubles == nil {
+		p.troubles = map[string]string{}
+	}
+	p.troubles[uid] = err.Error()
+	return before != err.Error()
+}
+
+// beginning says of a pod that waits to begin anew here what it waits for; ok is false of any other.
+func (p *pods) beginning(s state.Pod) (why string, ok bool) {
+	if waits, err := p.awaitsStart(s); err != nil || !waits {
+		return "", false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	why = "it begins anew here, since " + s.Origin.From + " was lost"
+	if trouble := p.troubles[s.UID]; trouble != "" {
+		why += "; the last try: " + trouble
+	}
+	return why, true
 }
