@@ -323,6 +323,26 @@ func TestCheckpointAndRestoreSayWhatIsNeeded(t *testing.T) {
 	require.Contains(t, restore.Containers[0].Command, containerID(uid, main))
 }
 
+// A loss of power leaves the record of a new pod empty, or half of it. Nothing of the pod runs then.
+func TestRecordThatIsNotWholeIsNone(t *testing.T) {
+	r, s := newRuntime(t, `sleep 100`)
+	for _, left := range []int64{0, 10} {
+		require.NoError(t, r.Create(limited(t), s))
+		require.NoError(t, os.Truncate(r.pod(uid).spec(), left))
+		_, err := r.Status(uid)
+		require.ErrorIs(t, err, ErrNotFound)
+		require.False(t, r.Ready(uid))
+		all, err := r.List()
+		require.NoError(t, err)
+		require.Empty(t, all)
+	}
+	require.NoError(t, r.Create(limited(t), s), "it is made anew")
+	require.NoError(t, r.Start(limited(t), uid, main))
+	require.NoError(t, os.Truncate(r.pod(uid).spec(), 10))
+	require.NoError(t, r.Remove(limited(t), uid), "all of it is found without")
+	require.NoError(t, r.Create(limited(t), s))
+}
+
 // A monitor is in none of the cgroups by which systemd knows the agent's unit.
 func TestMonitorIsApart(t *testing.T) {
 	r, s := newRuntime(t, `sleep 100`)

@@ -59,6 +59,11 @@ func (w *world) systemdDriver(t *testing.T) {
 	unit := "drover-" + p.UID + "-redis.scope"
 	require.Equal(t, "MemoryMax=536870912 ActiveState=active", must(t, w.h2, "echo $(systemctl show --property ActiveState --property MemoryMax "+unit+")"))
 	must(t, w.h2, fmt.Sprintf("grep --quiet /drover.slice/drover-%s.slice/%s$ /proc/%d/cgroup", p.UID, unit, p.Containers[0].PID))
+	// What outlives the agent has scopes here, and else a cgroup: who ends the agent's unit ends none of it.
+	must(t, w.h2, "systemctl kill --signal KILL drover-agent")
+	w.awaitMesh(t)
+	require.Equal(t, p.Containers[0].PID, w.awaitPod(t, w.h2).Containers[0].PID)
+	must(t, w.h2, "grep --quiet '/drover.slice/run-.*scope$' /proc/$(pgrep conmon)/cgroup")
 	w.move(t, w.h2, w.h1)
 	must(t, w.h2, "test -z \"$(systemctl list-units --all --no-legend 'drover-"+p.UID+"*')\"")
 	w.stopClient(t)
