@@ -2,7 +2,6 @@ package pod
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -101,6 +100,9 @@ func (c cgroups) apart() []string {
 	return append(command, "--")
 }
 
+// monitors is the name of the cgroup for what outlives the agent, beside those of pods: no pod's id begins so.
+const monitors = "_monitors"
+
 // monitors are the cgroups for what outlives the agent: in each of the hierarchies by which systemd tells the processes of
 // units, whether it is the one of version 2, or those beside the controllers of version 1.
 func (c cgroups) monitors() []string {
@@ -118,7 +120,7 @@ func (c cgroups) monitors() []string {
 	} {
 		var fs unix.Statfs_t
 		if unix.Statfs(h.root, &fs) == nil && fs.Type == h.kind && (h.root == hierarchies || !unified(hierarchies)) {
-			dirs = append(dirs, filepath.Join(h.root, c.parent, "_monitors")) // no pod's id begins so
+			dirs = append(dirs, filepath.Join(h.root, c.parent, monitors))
 		}
 	}
 	return dirs
@@ -170,17 +172,14 @@ func exists(path string) bool {
 
 // RemoveCgroups removes the parent of all pods' cgroups, if there is no pod left. A slice that isn't drover's stays.
 func RemoveCgroups(ctx context.Context, driver CgroupDriver, parent string) error {
-	c := cgroups{driver, parent}
 	if driver == Systemd {
 		if slice := filepath.Base(parent); slice == ownSlice {
 			return dropUnit(ctx, slice, parent)
 		}
 		return nil
 	}
-	for _, dir := range c.monitors() {
-		if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("removing cgroup %s: %w", dir, err)
-		}
+	if err := rmCgroups(filepath.Join(parent, monitors)); err != nil {
+		return err
 	}
 	return rmCgroups(parent)
 }
