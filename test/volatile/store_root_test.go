@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
@@ -115,6 +116,14 @@ func TestStoreOutlivesThePower(t *testing.T) {
 			promise("written=")
 			require.NoError(t, s.RemoveRoot("pod-1"))
 			promise("pod pod-1=gone")
+
+			// A layer that nothing has needed for long goes when the store is opened.
+			promise("layer " + string(foreign[0].Layers[0]) + "=")
+			packed := filepath.Join(dir, "volumes/blobs/sha256", filepath.Base(layerDir(dir, foreign[0].Layers[0]))+".tar.zst")
+			require.NoError(t, os.Chtimes(packed, time.Unix(0, 0), time.Unix(0, 0)))
+			s, err = volumes.OpenStore(filepath.Join(dir, "volumes"))
+			require.NoError(t, err)
+			require.False(t, s.Has(foreign[0].Layers[0]))
 		},
 		Check: func(t *testing.T, dir string, marks []string) {
 			promised := promisesOf(marks)
