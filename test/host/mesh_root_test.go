@@ -173,15 +173,21 @@ func (m *mesh) kill(t *testing.T, sites ...string) {
 // heal undoes all that tests do to links, and thaws and starts agents.
 func (m *mesh) heal(t *testing.T) {
 	t.Helper()
+	m.healLinks(t)
+	for _, s := range m.Sites() {
+		require.NoError(t, m.KeepAgent(context.Background(), s.Name, true))
+	}
+}
+
+// healLinks undoes all that tests do to links.
+func (m *mesh) healLinks(t *testing.T) {
+	t.Helper()
 	ctx := context.Background()
 	links, err := m.WAN().Links(ctx)
 	require.NoError(t, err)
 	c, cut, loss := normal, false, 0.0
 	for _, l := range links {
 		require.NoError(t, m.WAN().SetOneWay(ctx, l.From, l.To, wan.Change{Delay: &c.Delay, Rate: &c.Rate, Loss: &loss, Cut: &cut}))
-	}
-	for _, s := range m.Sites() {
-		require.NoError(t, m.KeepAgent(ctx, s.Name, true))
 	}
 }
 
