@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/drover-mesh/drover/state"
 )
@@ -20,22 +21,22 @@ func (i *images) EnsureLayers(ctx context.Context, p state.Pod) error {
 }
 
 func (i *images) ensureLayers(ctx context.Context, c state.Container) error {
-	var missing []error
+	var missing error
 	for _, layer := range c.Layers {
-		if err := i.layer(ctx, layer); err != nil {
-			missing = append(missing, err)
+		if missing = i.layer(ctx, layer); missing != nil {
+			break
 		}
 	}
-	if len(missing) == 0 {
-		return nil
+	if missing == nil || ctx.Err() != nil {
+		return missing
 	}
-	// Nobody has them, so somebody has to get the image once more, and it may be another one by now.
+	// Nobody has it, so somebody has to get the image once more, and it may be another one by now.
 	if _, err := i.Ensure(ctx, c.Image, pullAlways, nil); err != nil {
-		return errors.Join(append(missing, err)...)
+		return fmt.Errorf("%w; %w", missing, err)
 	}
 	for _, layer := range c.Layers {
 		if here, err := i.store.Use(layer); err != nil || !here {
-			return errors.Join(append(missing, err, errors.New("its registry has another image of that name"))...)
+			return fmt.Errorf("%w; its registry has another image of that name", errors.Join(missing, err))
 		}
 	}
 	return nil
@@ -47,15 +48,15 @@ func (i *images) layer(ctx context.Context, layer state.Digest) error {
 	if err != nil || here {
 		return err
 	}
-	tried := []error{fmt.Errorf("nobody has layer %s", layer.Short())}
+	var tried []string
 	for _, node := range i.peers.Nodes() {
 		err := i.layerFrom(ctx, node, layer)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		tried = append(tried, err)
+		tried = append(tried, err.Error())
 	}
-	return errors.Join(tried...)
+	return fmt.Errorf("no node has layer %s (%s)", layer.Short(), strings.Join(tried, "; "))
 }
 
 func (i *images) layerFrom(ctx context.Context, node string, layer state.Digest) error {
