@@ -195,7 +195,7 @@ func (a *agent) serve(ctx context.Context) error {
 		return err
 	}
 	config := migrate.Config{
-		Node: a.config.Node, Journals: a.journals(), Ledger: a.quorum, Log: a.log.With("part", "migrate"), Reach: drills.Reach,
+		Node: a.config.Node, Journals: a.journals(), Ledger: a.quorum, Leases: leasing{a.quorum}, Log: a.log.With("part", "migrate"), Reach: drills.Reach,
 	}
 	peers := meshPeers{node: a.config.Node, gossip: a.gossip, transport: a.transport, peers: a.peers}
 	images := newImages(a.config.Node, a.host.layers, peers, a.config.Registries, a.log.With("part", "images"))

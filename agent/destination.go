@@ -145,6 +145,21 @@ func (d destination) Discard(ctx context.Context, p migrate.Plan) error {
 	return os.RemoveAll(d.moveDir(p.ID))
 }
 
+// Destroy implements [migrate.Destination].
+func (d destination) Destroy(ctx context.Context, p migrate.Plan) error {
+	r, err := openRestore(d.moveDir(p.ID))
+	if err != nil {
+		return err
+	}
+	if err := r.destroy(ctx); err != nil {
+		return err
+	}
+	if err := d.removePod(ctx, p.Pod, true); err != nil {
+		return err
+	}
+	return os.RemoveAll(d.moveDir(p.ID))
+}
+
 // Forget implements [migrate.Destination].
 func (d destination) Forget(_ context.Context, p migrate.Plan) error {
 	return os.RemoveAll(d.moveDir(p.ID))

@@ -179,6 +179,16 @@ func (r restore) cancel(ctx context.Context) error {
 	return nil
 }
 
+// destroy ends what was restored and does not run. What runs is left to who removes the pod.
+func (r restore) destroy(ctx context.Context) error {
+	for _, p := range r.parts {
+		if err := p.Cancel(ctx); err != nil && !errors.Is(err, criu.ErrRan) {
+			return err
+		}
+	}
+	return nil
+}
+
 // Cancel implements [migrate.Destination].
 func (d destination) Cancel(ctx context.Context, p migrate.Plan) error {
 	r, err := openRestore(d.moveDir(p.ID))

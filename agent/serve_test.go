@@ -113,6 +113,7 @@ func (h *memoryHost) Restore(context.Context, migrate.Plan) (migrate.Restore, er
 func (h *memoryHost) Release(context.Context, migrate.Plan) error { h.note("release"); return nil }
 func (h *memoryHost) Cancel(context.Context, migrate.Plan) error  { return nil }
 func (h *memoryHost) Discard(context.Context, migrate.Plan) error { h.note("discard"); return nil }
+func (h *memoryHost) Destroy(context.Context, migrate.Plan) error { h.note("destroy"); return nil }
 func (h *memoryHost) Forget(context.Context, migrate.Plan) error  { return nil }
 
 type restored struct{}

@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/drover-mesh/drover/agent/migrate/decide"
 	"github.com/drover-mesh/drover/state"
 )
-
-// abandoned is after how much silence of a source its move is aborted.
-const abandoned = 10 * time.Minute
 
 // Arrivals serves the moves that come to this node. It takes a checkpoint, which is code that will run as root,
 // only from the node that the committed state names as the source of a move to this one.
@@ -28,32 +25,45 @@ type Arrivals struct {
 	jobs       sync.WaitGroup
 }
 
-// arrival is one move to this node.
+// arrival is one move to this node. What is done with it when, its decide.Target decides.
 type arrival struct {
-	plan    Plan
-	journal *Journal
+	Config
+	dest   Destination
+	plan   Plan
+	life   context.Context //nolint:containedctx // the agent's; work lasts a moment longer
+	work   context.Context //nolint:containedctx // see above
+	driver *driver
+	target *decide.Target
+	leave  func() // nothing is left of it to do
 
-	mu       lock // shared: something is received; alone: it is prepared, taken over or discarded
-	prepared bool
-	taken    bool // the take-over has begun: nothing more is received
-	gone     bool // discarded or finished
-	restore  Restore
+	mu      lock // shared: something is received; alone: a step is done
+	restore Restore
+	cargo   cargo
+	over    context.Context //nolint:containedctx // ends when nothing needs to be received any more
+	cut     context.CancelFunc
+	ended   chan struct{} // closed when nothing is left of it to do
 
-	cargo cargo
-	heard atomic.Int64    // when the source last showed itself, in nanoseconds since 1970
-	over  context.Context //nolint:containedctx // ends when nothing needs to be received any more
-	cut   context.CancelFunc
-	ended chan struct{} // closed when nothing is left of it to do
+	news  sync.Mutex
+	takes bool            // what the source sends is taken
+	taken bool            // it has asked for the take-over
+	asks  []chan error    // that wait to hear whether it is prepared for
+	tell  func(Milestone) // to the source; nil if it doesn't listen
 }
 
-func newArrival(life context.Context, j *Journal) *arrival {
-	x := &arrival{plan: j.Plan, journal: j, mu: newLock(), cargo: newCargo(), ended: make(chan struct{})}
-	x.over, x.cut = context.WithCancel(life)
-	x.hear()
+func (a *Arrivals) newArrival(p Plan, t *decide.Target) *arrival {
+	x := &arrival{
+		Config: a.Config, dest: a.dest, plan: p, life: a.life, work: a.work, target: t,
+		mu: newLock(), cargo: newCargo(), ended: make(chan struct{}), tell: func(Milestone) {},
+	}
+	x.over, x.cut = context.WithCancel(a.life)
+	x.driver = newDriver(a.Config, p, AsTarget, t, x)
+	x.leave = func() {
+		a.mu.Lock()
+		delete(a.open, p.ID)
+		a.mu.Unlock()
+	}
 	return x
 }
-
-func (x *arrival) hear() { x.heard.Store(time.Now().UnixNano()) }
 
 // NewArrivals readies this node to take pods. Close must be called before the node's ledger ends.
 func NewArrivals(life context.Context, c Config, d Destination) *Arrivals {
@@ -112,20 +122,7 @@ func (a *Arrivals) Prepare(ctx context.Context, peer string, p Plan) error {
 	if err != nil {
 		return err
 	}
-	a.reach(ctx, AsTarget, "reserve")
-	x.mu.Lock() // so that a move that is aborted meanwhile removes what is made here
-	defer x.mu.Unlock()
-	switch {
-	case x.gone || x.taken:
-		return fmt.Errorf("move %s was ended before", p.ID)
-	case x.prepared:
-		return nil
-	}
-	if err := a.dest.Prepare(ctx, p); err != nil {
-		return err
-	}
-	x.prepared = true
-	return nil
+	return x.prepare(ctx)
 }
 
 // begin finds or makes the arrival of a move, when nothing is left of an earlier one of the same pod.
@@ -133,11 +130,11 @@ func (a *Arrivals) begin(ctx context.Context, p Plan) (*arrival, error) {
 	patience := time.NewTimer(hearsay)
 	defer patience.Stop()
 	for {
-		x, earlier, err := a.tryBegin(p)
+		x, earlier := a.tryBegin(p)
 		if earlier == nil {
-			return x, err
+			return x, nil
 		}
-		err = fmt.Errorf("what move %s left of pod %s is still being removed", earlier.plan.ID, p.Pod.Name)
+		err := fmt.Errorf("what move %s left of pod %s is still being removed", earlier.plan.ID, p.Pod.Name)
 		select {
 		case <-earlier.ended:
 		case <-patience.C:
@@ -148,25 +145,21 @@ func (a *Arrivals) begin(ctx context.Context, p Plan) (*arrival, error) {
 	}
 }
 
-func (a *Arrivals) tryBegin(p Plan) (x, earlier *arrival, err error) {
+func (a *Arrivals) tryBegin(p Plan) (x, earlier *arrival) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if x, ok := a.open[p.ID]; ok {
-		return x, nil, nil
+		return x, nil
 	}
 	for _, x := range a.open {
 		if x.plan.Pod.UID == p.Pod.UID {
-			return nil, x, nil
+			return nil, x
 		}
 	}
-	j, err := createJournal(a.Journals, AsTarget, p)
-	if err != nil {
-		return nil, nil, err
-	}
-	x = newArrival(a.life, j)
+	x = a.newArrival(p, decide.NewTarget(p.move()))
 	a.open[p.ID] = x
-	a.jobs.Go(func() { a.follow(x) })
-	return x, nil, nil
+	a.jobs.Go(x.run)
+	return x, nil
 }
 
 // authorise returns the plan of a move as the mesh has committed it. Of what the peer says only the id counts, and
@@ -218,62 +211,4 @@ func (a *Arrivals) find(peer, id string) (*arrival, error) {
 		return nil, fmt.Errorf("no move %s from %s arrives here", id, peer)
 	}
 	return x, nil
-}
-
-// follow ends the arrival when the mesh has aborted the move, or the take-over left it so.
-func (a *Arrivals) follow(x *arrival) {
-	phase, err := a.outcome(x)
-	x.cut() // whoever receives holds the lock, and the peer may be silent
-	if err != nil || phase == state.Done {
-		return
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	a.discard(x)
-}
-
-// outcome waits for the end of a move. Should nothing be heard of the source for long, and nothing be under way, it
-// aborts the move: a source that comes back finds that and thaws its pod.
-func (a *Arrivals) outcome(x *arrival) (state.MigrationPhase, error) {
-	for {
-		ctx, cancel := context.WithTimeout(a.life, abandoned)
-		phase, err := awaitOutcome(ctx, a.Ledger, x.plan.ID)
-		cancel()
-		if err == nil || a.life.Err() != nil {
-			return phase, err
-		}
-		if !x.mu.TryLock() { // something is received, or it is taken over
-			continue
-		}
-		silent := time.Since(time.Unix(0, x.heard.Load()))
-		x.mu.Unlock()
-		if silent < abandoned {
-			continue
-		}
-		if _, err := propose(a.life, a.Ledger, x.plan.abort(fmt.Sprintf("%s has heard nothing of %s for %s", a.Node, x.plan.Source, abandoned))); err != nil {
-			return "", err
-		}
-	}
-}
-
-// discard removes all that has arrived. x.mu is held.
-func (a *Arrivals) discard(x *arrival) {
-	if x.gone {
-		return
-	}
-	_ = x.cargo.broke(errors.New("the move was ended"))
-	if err := a.again(x, "removing what has arrived", a.dest.Discard); err == nil {
-		a.end(x)
-	}
-}
-
-// end forgets an arrival of which nothing is left to do. x.mu is held.
-func (a *Arrivals) end(x *arrival) {
-	x.gone = true
-	x.cut()
-	removed(a.Config, x.journal)
-	a.mu.Lock()
-	delete(a.open, x.plan.ID)
-	a.mu.Unlock()
-	close(x.ended)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/drover-mesh/drover/agent/migrate/decide"
 	"github.com/drover-mesh/drover/state"
 )
 
@@ -25,7 +26,7 @@ func TestAlteredImageIsRefused(t *testing.T) {
 	} {
 		w := newWorld(t)
 		a := w.start("fra")
-		x := newArrival(t.Context(), &Journal{})
+		x := a.arrivals.newArrival(Plan{}, decide.NewTarget(decide.Move{}))
 		f, err := a.arrivals.image(x, "redis/pages-1.img", bytes.NewReader(arrived))
 		require.NoError(t, err)
 		x.cargo.addImage(f)

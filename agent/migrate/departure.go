@@ -2,12 +2,13 @@ package migrate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
+	"github.com/drover-mesh/drover/agent/migrate/decide"
 	"github.com/drover-mesh/drover/state"
 )
 
@@ -16,6 +17,7 @@ type Config struct {
 	Node     string // this node
 	Journals string // directory of its journals
 	Ledger   Ledger
+	Leases   Leases // nil: this node never has one, and lets no pod run that needs it
 	Log      *slog.Logger
 	Reach    func(ctx context.Context, point string) // see points.go; may be nil
 }
@@ -23,14 +25,14 @@ type Config struct {
 // tellEvery is how often those who watch hear of a step that goes on.
 const tellEvery = 250 * time.Millisecond
 
-// Departure is a move seen from the node that the pod leaves, which drives it.
+// Departure is a move seen from the node that the pod leaves, which drives it. What it does when, decide.Source decides.
 type Departure struct {
 	Config
-	plan    Plan
-	source  Source
-	target  Target
-	watch   func(Progress)
-	journal *Journal
+	plan   Plan
+	source Source
+	target Target
+	driver *driver
+	watch  func(Progress)
 
 	// What a step leaves for those after it.
 	offer      Offer
@@ -39,10 +41,14 @@ type Departure struct {
 	cutover    Cutover
 	dump       Dump
 	milestones Milestones
-	reached    map[string]bool
+	listening  sync.WaitGroup
 
-	steps       []StepTime
-	notes       string // of the step that runs
+	asked  context.Context //nolint:containedctx // ends when the move is cancelled, for who waits at a point of a drill
+	now    going
+	steps  []StepTime // those that are done
+	notes  string     // of the step that goes on
+	failed *Error     // nil as long as nothing has
+
 	sentBefore  int64
 	sentFrozen  int64 // sent when the pod was frozen
 	frozen      time.Time
@@ -53,7 +59,7 @@ type Departure struct {
 // NewDeparture readies the move of a pod from this node. watch is called for each thing that happens, one at a
 // time; it must not block.
 func NewDeparture(c Config, p Plan, s Source, t Target, watch func(Progress)) *Departure {
-	return &Departure{Config: c, plan: p, source: s, target: t, watch: watch, reached: map[string]bool{}}
+	return &Departure{Config: c, plan: p, source: s, target: t, watch: watch}
 }
 
 // Run moves the pod. When ctx is cancelled before the mesh has activated the move, it is rolled back; after that
@@ -62,21 +68,18 @@ func NewDeparture(c Config, p Plan, s Source, t Target, watch func(Progress)) *D
 // The error is an *Error, unless the move was refused before anything had changed (a *RefusedError, or why it
 // could not begin).
 func (d *Departure) Run(life, ctx context.Context) (Report, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(life, cancel)()
 	work, stop := outlive(life)
 	defer stop()
+	d.asked = ctx
 	begun := time.Now()
 	d.sentBefore = d.target.Sent()
-	defer d.close()
-	for _, s := range pipeline() {
-		if err := d.step(life, ctx, s); err != nil {
-			if settled := d.settle(work, s, err); settled != nil {
-				return Report{}, settled
-			}
-			break // the target runs the pod, and the source is retired
-		}
+	d.driver = newDriver(d.Config, d.plan, AsSource, decide.NewSource(d.plan.move()), d)
+	defer context.AfterFunc(ctx, func() { d.driver.tell(cancelled(ErrCancelled)) })()
+	defer context.AfterFunc(life, func() { d.driver.tell(cancelled(errStopped)) })()
+	end, err := d.driver.run(work, work)
+	d.close()
+	if err := d.outcome(end, err); err != nil {
+		return Report{}, err
 	}
 	return Report{
 		Plan:        d.plan,
@@ -88,66 +91,60 @@ func (d *Departure) Run(life, ctx context.Context) (Report, error) {
 	}, nil
 }
 
-func (d *Departure) step(life, ctx context.Context, s step) error {
-	if s.name == "retire" {
-		ctx = life // nothing to roll back to
-	}
-	if ctx.Err() != nil {
-		return ended(life, ctx.Err())
-	}
-	if d.journal != nil {
-		if err := d.journal.Begin(s.name); err != nil {
-			return err
-		}
-	}
-	begun, sent := time.Now(), d.target.Sent()
-	d.notes = ""
-	d.tell(Progress{Step: s.name, Node: d.where(s), Status: Started})
-	still := d.tellGoing(s, begun, sent)
-	d.reach(ctx, AsSource, s.name)
-	err := s.do(d, ctx)
-	still()
-	if err != nil && ctx.Err() != nil {
-		err = ended(life, err)
-	}
-	p := Progress{Step: s.name, Node: d.where(s), Status: Done, Elapsed: time.Since(begun), Bytes: d.target.Sent() - sent, Note: d.notes}
-	if err != nil {
-		p.Status, p.Note = Broken, err.Error()
-		if refused, ok := errors.AsType[*RefusedError](err); ok { // the whole of it follows
-			p.Note = refused.Summary()
-		}
-		d.tell(p)
-		return err
-	}
-	d.steps = append(d.steps, StepTime{s.name, p.Elapsed})
-	d.tell(p)
-	return nil
+// errStopped is why a move failed whose agent ends.
+var errStopped = fmt.Errorf("the agent stops: %w", context.Canceled)
+
+func cancelled(why error) event {
+	return event{in: decide.Cancelled{Why: why.Error()}, err: why}
 }
 
-// ended says why a step did not do what it should once its context has ended. If somebody cancelled the move, that is the
-// reason, and not what the step met with because of it.
-func ended(life context.Context, err error) error {
-	if life.Err() != nil {
-		return err
+// do implements hands.
+func (d *Departure) do(ctx context.Context, s decide.Step) error {
+	switch s {
+	case decide.Thaw:
+		return d.source.Thaw(ctx, d.plan)
+	case decide.Revive:
+		return d.source.Revive(ctx, d.plan)
 	}
-	return ErrCancelled
+	if s == decide.Preflight {
+		d.pass(ctx, string(s))
+	}
+	for _, row := range pipeline() {
+		if row.Step == s {
+			return row.do(d, ctx)
+		}
+	}
+	return fmt.Errorf("a source does not %s", s)
 }
 
-func (d *Departure) reserve(ctx context.Context) error {
-	var err error
-	// The journal comes before the command: an agent that dies in between must know what to abort.
-	if d.journal, err = createJournal(d.Journals, AsSource, d.plan); err != nil {
-		return err
+// recorded implements hands.
+func (d *Departure) recorded(ctx context.Context, s decide.Step) { d.pass(ctx, string(s)) }
+
+// pass comes to a point at which a drill may stop the move, until somebody cancels that.
+func (d *Departure) pass(ctx context.Context, point string) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(d.asked, cancel)()
+	d.reach(ctx, AsSource, point)
+}
+
+// proposing implements hands: a dump of which nothing is wanted any more ends before the mesh is asked.
+func (d *Departure) proposing(_ context.Context, c state.Command) {
+	if _, abort := c.(state.Abort); abort && d.dump != nil {
+		if err := d.dump.Cancel(); err != nil {
+			d.Log.Warn("ending CRIU's dump", "move", d.plan.ID, "err", err)
+		}
 	}
-	r, err := propose(ctx, d.Ledger, state.Reserve{
-		Migration: d.plan.ID, Pod: d.plan.Pod.Name, Source: d.plan.Source, Target: d.plan.Target, Epoch: d.plan.Pod.Epoch,
-	})
-	if err != nil {
-		return err
-	}
-	if !r.OK {
-		return errors.New(r.Reason)
-	}
+}
+
+// handled implements hands.
+func (d *Departure) handled(decide.Input) {}
+
+// fired implements hands.
+func (d *Departure) fired(t decide.Timer) decide.Input { return decide.Fired{Timer: t} }
+
+// prepare is what a reservation has to be followed by.
+func (d *Departure) prepare(ctx context.Context) error {
 	d.notes = fmt.Sprintf("epoch %d", d.plan.Epoch())
 	return d.target.Prepare(ctx, d.plan)
 }
@@ -211,6 +208,9 @@ func (d *Departure) final(ctx context.Context) error {
 	}
 	d.frozenBytes = d.target.Sent() - d.sentFrozen
 	d.milestones, err = d.target.Restore(ctx, d.plan, Manifest{Images: images, Uppers: d.uppers})
+	if err == nil {
+		d.listening.Go(d.listen)
+	}
 	return err
 }
 
@@ -226,10 +226,10 @@ func (d *Departure) dumpAndSend(ctx context.Context) (images []File, err error) 
 		}
 	}()
 	err = d.dump.Run(ctx, func() error {
-		d.reach(ctx, AsSource, seized)
+		d.pass(ctx, seized)
 		return d.cutover.ShutEgress()
 	}, func() error {
-		d.reach(ctx, AsSource, dumped)
+		d.pass(ctx, dumped)
 		return d.sendUpper(ctx, true)
 	})
 	if err != nil {
@@ -261,90 +261,29 @@ func (d *Departure) sendImages(ctx context.Context) (files []File, err error) {
 	return files, nil
 }
 
-func (d *Departure) restore(ctx context.Context) error  { return d.await(ctx, Restored) }
-func (d *Departure) activate(ctx context.Context) error { return d.await(ctx, Activated) }
+// retire destroys the frozen copy.
+func (d *Departure) retire(ctx context.Context) error { return d.source.Retire(ctx, d.plan) }
 
-func (d *Departure) release(ctx context.Context) error {
-	if err := d.await(ctx, Resumed); err != nil {
-		return err
-	}
-	d.downtime = time.Since(d.frozen) - d.target.RTT()/2
-	return d.await(ctx, Released)
-}
-
-// retire destroys the frozen copy once the mesh has recorded that the pod runs at the target.
-func (d *Departure) retire(ctx context.Context) error {
-	phase, err := awaitOutcome(ctx, d.Ledger, d.plan.ID)
-	if err != nil {
-		return err
-	}
-	if phase != state.Done {
-		return fmt.Errorf("the target gave the pod back (%s)", phase)
-	}
-	return d.retireNow(ctx)
-}
-
-func (d *Departure) retireNow(ctx context.Context) error {
-	if err := d.source.Retire(ctx, d.plan); err != nil {
-		return err
-	}
-	removed(d.Config, d.journal)
-	d.journal = nil
-	return nil
-}
-
-// await waits for the target's word.
-func (d *Departure) await(ctx context.Context, name string) error {
-	stop := context.AfterFunc(ctx, func() { d.milestones.Close() })
-	defer stop()
-	for !d.reached[name] {
+// listen tells the machine what the target reaches, until there is nothing more to hear.
+func (d *Departure) listen() {
+	for {
 		m, err := d.milestones.Next()
-		if ctx.Err() != nil {
-			return ctx.Err()
+		switch {
+		case err != nil:
+			err = fmt.Errorf("waiting to hear of %s: %w", d.plan.Target, err)
+			d.driver.tell(event{in: decide.Lost{Why: err.Error()}, err: err})
+			return
+		case m.Name == Failed:
+			d.driver.tell(event{in: decide.Lost{Why: m.Error}})
+			return
+		case m.Name == Resumed:
+			d.downtime = time.Since(d.frozen) - d.target.RTT()/2
 		}
-		if err != nil {
-			return fmt.Errorf("waiting to hear that the pod is %s: %w", name, err)
+		d.driver.tell(event{in: decide.Reached{Milestone: decide.Milestone(m.Name)}})
+		if m.Name == Released {
+			return
 		}
-		if m.Name == Failed {
-			return errors.New(m.Error)
-		}
-		d.reached[m.Name] = true
 	}
-	return nil
-}
-
-func (d *Departure) where(s step) string {
-	if s.remote {
-		return d.plan.Target
-	}
-	return d.plan.Source
-}
-
-// tellGoing tells now and then how much a step has sent, until the returned function is called.
-func (d *Departure) tellGoing(s step, begun time.Time, sent int64) (end func()) {
-	stop, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(tellEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-stop:
-				return
-			case <-tick.C:
-				d.watch(Progress{Step: s.name, Node: d.where(s), Status: Going, Elapsed: time.Since(begun), Bytes: d.target.Sent() - sent})
-			}
-		}
-	}()
-	return func() {
-		close(stop)
-		<-ended
-	}
-}
-
-func (d *Departure) tell(p Progress) {
-	d.Log.Info("move", "id", d.plan.ID, "pod", d.plan.Pod.Name, "step", p.Step, "node", p.Node, "status", p.Status, "ms", p.Elapsed.Milliseconds(), "note", p.Note)
-	d.watch(p)
 }
 
 // close frees what the steps left open. A move that ended has nothing else left.
@@ -352,6 +291,7 @@ func (d *Departure) close() {
 	if d.milestones != nil {
 		_ = d.milestones.Close()
 	}
+	d.listening.Wait()
 	if d.cutover != nil {
 		_ = d.cutover.Close()
 	}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/drover-mesh/drover/agent/migrate/decide"
 	"github.com/drover-mesh/drover/durable"
 )
 
@@ -179,6 +180,15 @@ func (j *Journal) Entries() []Entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return slices.Clone(j.entries)
+}
+
+// steps are what was recorded, as the machines know it.
+func (j *Journal) steps() []decide.Step {
+	var all []decide.Step
+	for _, e := range j.Entries() {
+		all = append(all, decide.Step(e.Step))
+	}
+	return all
 }
 
 // Remove ends the journal. It may be back after a loss of power, and is then found to be that of a move that is over.

@@ -1,31 +1,34 @@
 package migrate
 
-import "context"
+import (
+	"context"
+
+	"github.com/drover-mesh/drover/agent/migrate/decide"
+)
 
 // step is a row of the pipeline.
 type step struct {
-	name string
-	// do must be idempotent, and leave what it made to undo when it fails.
+	decide.Step
+	// do must be idempotent, and leave what it made to undo when it fails. nil: the target does it, and the source waits for
+	// its word.
 	do func(*Departure, context.Context) error
-	// remote: the target does it, the source waits for its word.
-	remote bool
 }
 
-// pipeline is the way of a move, from top to bottom, as its source drives it. A failure before the mesh has
-// activated the move ends in an Abort; the step after which it can't is activate.
+// pipeline is the way of a move, from top to bottom, as its source does it when decide.Source says so. A failure before the
+// mesh has activated the move ends in an Abort; the step after which it can't is activate.
 //
 // All that a won Abort has to undo at the source is one idempotent operation, Source.Thaw, and at the target
 // another, Destination.Discard: so a restarted agent need not know how far the steps had come.
 func pipeline() []step {
 	return []step{
-		{name: "preflight", do: (*Departure).preflight},
-		{name: "reserve", do: (*Departure).reserve},                 // undone: the record is aborted; the target discards
-		{name: "presync", do: (*Departure).presync},                 // undone: the target discards
-		{name: "freeze", do: (*Departure).freeze},                   // undone: the source thaws
-		{name: "final", do: (*Departure).final},                     // undone: the source thaws, the target discards
-		{name: "restore", do: (*Departure).restore, remote: true},   // undone: the target kills what it restored
-		{name: "activate", do: (*Departure).activate, remote: true}, // the point of no return
-		{name: "release", do: (*Departure).release, remote: true},
-		{name: "retire", do: (*Departure).retire},
+		{decide.Preflight, (*Departure).preflight},
+		{decide.Reserve, (*Departure).prepare}, // undone: the record is aborted; the target discards
+		{decide.Presync, (*Departure).presync}, // undone: the target discards
+		{decide.Freeze, (*Departure).freeze},   // undone: the source thaws
+		{decide.Final, (*Departure).final},     // undone: the source thaws, the target discards
+		{decide.Restore, nil},                  // undone: the target kills what it restored
+		{decide.Activate, nil},                 // the point of no return
+		{decide.Release, nil},
+		{decide.Retire, (*Departure).retire},
 	}
 }

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"github.com/drover-mesh/drover/agent/migrate/decide"
 	"github.com/drover-mesh/drover/state"
 )
 
@@ -22,9 +23,11 @@ type Plan struct {
 // Epoch is the pod's epoch once the move is activated.
 func (p Plan) Epoch() uint64 { return p.Pod.Epoch + 1 }
 
-// abort is the command that ends the move, even if its Reserve has not come yet.
-func (p Plan) abort(reason string) state.Abort {
-	return state.Abort{Migration: p.ID, UID: p.Pod.UID, Epoch: p.Epoch(), Reason: reason}
+// move is what the machines know of it.
+func (p Plan) move() decide.Move {
+	return decide.Move{
+		ID: p.ID, Pod: p.Pod.Name, UID: p.Pod.UID, Epoch: p.Epoch(), Source: p.Source, Target: p.Target, Leased: p.Pod.NeedsLease(),
+	}
 }
 
 // Manifest lists what must have arrived before a restore may start.

@@ -125,6 +125,8 @@ type Destination interface {
 	Cancel(ctx context.Context, p Plan) error
 	// Discard removes all that has arrived, without a packet reaching anyone. Idempotent.
 	Discard(ctx context.Context, p Plan) error
+	// Destroy removes the pod, whether it has run or not, without a packet of it reaching anyone: another node owns it. Idempotent.
+	Destroy(ctx context.Context, p Plan) error
 	// Forget removes what only the move needed: the images.
 	Forget(ctx context.Context, p Plan) error
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/drover-mesh/drover/agent/migrate/decide"
 	"github.com/drover-mesh/drover/state"
 )
 
@@ -23,16 +24,23 @@ func (a *Arrivals) receive(peer, id string, r io.Closer) (x *arrival, done func(
 		return nil, nil, err
 	}
 	x.mu.RLock()
-	if x.gone || x.taken || !x.prepared {
+	if !x.receives() {
 		x.mu.RUnlock()
 		return nil, nil, fmt.Errorf("move %s receives nothing now", id)
 	}
 	stop := context.AfterFunc(x.over, func() { _ = r.Close() })
 	return x, func() {
 		stop()
-		x.hear()
+		x.driver.tell(event{in: decide.Heard{}})
 		x.mu.RUnlock()
 	}, nil
+}
+
+// receives says whether what the source sends is taken.
+func (x *arrival) receives() bool {
+	x.news.Lock()
+	defer x.news.Unlock()
+	return x.takes && !x.taken
 }
 
 // Layer receives the blob of a read-only layer. Here and below r is closed if the move ends meanwhile.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/drover-mesh/drover/agent/migrate/decide"
 	"github.com/drover-mesh/drover/state"
 )
 
@@ -18,8 +19,8 @@ func Recover(life context.Context, c Config, s Source) error {
 	var all sync.WaitGroup
 	for i, j := range journals {
 		all.Go(func() {
-			phase, err := resolve(life, c, s, j)
-			c.Log.Info("settled a move that an earlier agent had begun", "move", j.Plan.ID, "pod", j.Plan.Pod.Name, "phase", phase, "err", err)
+			outcome, err := settle(life, c, s, j)
+			c.Log.Info("settled a move that an earlier agent had begun", "move", j.Plan.ID, "pod", j.Plan.Pod.Name, "outcome", outcome, "err", err)
 			failures[i] = err
 		})
 	}
@@ -27,80 +28,53 @@ func Recover(life context.Context, c Config, s Source) error {
 	return errors.Join(append(failures, err)...)
 }
 
+// settle ends the departure of an earlier agent.
+func settle(life context.Context, c Config, s Source, j *Journal) (decide.Outcome, error) {
+	d := newDriver(c, j.Plan, AsSource, decide.RecoverSource(j.Plan.move(), j.steps()), settling{s, j.Plan})
+	d.journal = j
+	end, err := d.run(life, life)
+	if err != nil {
+		return "", err
+	}
+	return end.Outcome, nil
+}
+
+// settling does what is left to do of a departure of an earlier agent.
+type settling struct {
+	source Source
+	plan   Plan
+}
+
+func (s settling) do(ctx context.Context, step decide.Step) error {
+	switch step {
+	case decide.Thaw:
+		return s.source.Thaw(ctx, s.plan)
+	case decide.Revive:
+		return s.source.Revive(ctx, s.plan)
+	case decide.Retire:
+		return s.source.Retire(ctx, s.plan)
+	}
+	return fmt.Errorf("a departure of an earlier agent does not go on with %s", step)
+}
+
+func (settling) decided(decide.Action)                    {}
+func (settling) handled(decide.Input)                     {}
+func (settling) recorded(context.Context, decide.Step)    {}
+func (settling) proposing(context.Context, state.Command) {}
+func (settling) fired(t decide.Timer) decide.Input        { return decide.Fired{Timer: t} }
+
 // Recover takes up the arrivals that an earlier agent of this node left unfinished. It returns when each is
 // known, so that Held is right; they are settled in the background. The error names journals that can't be read:
 // their moves stay as they are.
 func (a *Arrivals) Recover() error {
 	journals, err := openJournals(a.Journals, AsTarget)
 	for _, j := range journals {
-		x := newArrival(a.life, j)
-		x.taken = true
+		x := a.newArrival(j.Plan, decide.RecoverTarget(j.Plan.move(), j.steps()))
+		x.driver.journal = j
 		a.mu.Lock()
 		a.open[j.Plan.ID] = x
 		a.mu.Unlock()
-		a.jobs.Go(func() {
-			x.mu.Lock()
-			defer x.mu.Unlock()
-			if err := a.takeUp(x); err != nil {
-				a.Log.Error("settling a move that an earlier agent had begun", "move", x.plan.ID, "pod", x.plan.Pod.Name, "err", err)
-			}
-		})
+		a.jobs.Go(x.run)
 	}
 	return err
-}
-
-// takeUp settles an arrival by its record. Abort asks and answers at once: it wins if the mesh had not yet
-// activated the move. x.mu is held.
-func (a *Arrivals) takeUp(x *arrival) error {
-	r, err := propose(a.work, a.Ledger, x.plan.abort("the agent of "+a.Node+" started again"))
-	if err != nil {
-		return err
-	}
-	silent := func(Milestone) {}
-	switch over := phaseOf(r); {
-	case over == state.Activated && x.journal.Begun("return"):
-		return a.giveBack(x, errors.New("taking the pod over had failed"), silent)
-	case over == state.Activated:
-		return a.takeUpActivated(x, silent)
-	case over == state.Done:
-		return a.finish(x, silent)
-	case over == state.FailedOver: // whether it ran here or not: the pod that stands here is nobody's any more
-		return a.forget(x)
-	case r.Pod != nil && r.Pod.UID == x.plan.Pod.UID && (r.Pod.Node == a.Node || r.Pod.Migration != ""):
-		// It ended long ago, and what is here of the pod may be alive and of a later move.
-		return a.forget(x)
-	}
-	a.discard(x)
-	return nil
-}
-
-// phaseOf reads the phase of a move from the answer to its Abort, "" if the mesh has forgotten it. Then it is over,
-// and was not aborted while its pod was where it began: such an Abort wins.
-func phaseOf(r state.Result) state.MigrationPhase {
-	switch {
-	case r.OK:
-		return state.Aborted
-	case r.Migration == nil:
-		return ""
-	}
-	return r.Migration.Phase
-}
-
-// takeUpActivated goes on with a pod that this node owns: it restores it again from the images, which are all
-// here, unless it may have run already. x.mu is held.
-func (a *Arrivals) takeUpActivated(x *arrival, tell func(Milestone)) error {
-	ran, err := a.cancel(x)
-	if err != nil {
-		return err
-	}
-	if ran {
-		return a.finish(x, tell)
-	}
-	if err := a.restore(x); err != nil {
-		if x.journal.Begun("resume") {
-			err = fmt.Errorf("it may have run at %s before the host went down, and what it did there is lost: %w", a.Node, err)
-		}
-		return a.giveBack(x, err, tell)
-	}
-	return a.resume(x, tell)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/drover-mesh/drover/agent/migrate/decide"
 	"github.com/drover-mesh/drover/state"
 )
 
@@ -125,17 +126,17 @@ func TestAbandonedArrivalIsAborted(t *testing.T) {
 		r, wr := io.Pipe()
 		received := make(chan error)
 		go func() { received <- fra.arrivals.Upper(t.Context(), "ams", p.ID, r) }()
-		time.Sleep(3 * abandoned)
+		time.Sleep(3 * decide.Abandoned)
 		require.True(t, fra.arrivals.Held(p.Pod.UID), "something is received")
 		_, err := wr.Write([]byte("x"))
 		require.NoError(t, err)
 		require.NoError(t, wr.Close())
 		require.NoError(t, <-received)
-		time.Sleep(abandoned / 2)
+		time.Sleep(decide.Abandoned / 2)
 		require.True(t, fra.arrivals.Held(p.Pod.UID))
-		time.Sleep(2 * abandoned)
+		time.Sleep(2 * decide.Abandoned)
 		require.False(t, fra.arrivals.Held(p.Pod.UID))
-		w.settled(t, "abandoned")
+		w.settled(t, "decide.Abandoned")
 	})
 }
 
@@ -205,7 +206,7 @@ func TestTakeOverThatCannotBegin(t *testing.T) {
 		w.suffer(func(_ *world, p string, m moment) error {
 			if p == "fra create image" && m == before {
 				for _, x := range fra.arrivals.open {
-					_ = x.journal.file.Close()
+					_ = x.driver.journal.file.Close()
 				}
 			}
 			return nil

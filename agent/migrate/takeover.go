@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/drover-mesh/drover/agent/migrate/decide"
 	"github.com/drover-mesh/drover/state"
 )
 
@@ -22,167 +23,174 @@ func (a *Arrivals) TakeOver(peer, id string, m Manifest, tell func(Milestone)) e
 	if err := x.cargo.wait(a.life, m); err != nil {
 		return err // the source aborts
 	}
-	a.jobs.Add(1)
-	defer a.jobs.Done()
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.gone || x.taken || !x.prepared {
+	if !x.take(tell) {
 		return fmt.Errorf("move %s was ended before", id)
 	}
-	x.taken = true
-	if err := a.takeOver(x, tell); err != nil {
-		a.Log.Error("taking a pod over", "move", id, "pod", x.plan.Pod.Name, "err", err)
-		tell(Milestone{Name: Failed, Error: err.Error()})
+	x.driver.tell(event{in: decide.Arrived{}})
+	select {
+	case <-x.ended:
+	case <-x.driver.over: // the agent ends
 	}
 	return nil
 }
 
-// verdict is what the mesh has decided about an arrival.
-type verdict struct {
-	result state.Result
-	err    error // the agent ends
+// take notes that all has arrived, and who wants to hear what comes of it.
+func (x *arrival) take(tell func(Milestone)) bool {
+	x.news.Lock()
+	defer x.news.Unlock()
+	if !x.takes || x.taken {
+		return false
+	}
+	x.taken, x.tell = true, tell
+	return true
 }
 
-// takeOver runs CRIU and the mesh's agreement side by side: neither depends on the other, and the pod resumes
-// when both are there. x.mu is held.
-func (a *Arrivals) takeOver(x *arrival, tell func(Milestone)) error {
-	if err := x.journal.Begin("restore"); err != nil {
+// prepare waits until the arrival is prepared for.
+func (x *arrival) prepare(ctx context.Context) error {
+	answer := make(chan error, 1)
+	x.news.Lock()
+	x.asks = append(x.asks, answer)
+	x.news.Unlock()
+	x.driver.tell(event{in: decide.Begin{}})
+	select {
+	case err := <-answer:
 		return err
+	case <-x.driver.over:
+		return fmt.Errorf("move %s was ended before", x.plan.ID)
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	a.reach(a.work, AsTarget, "restore")
-	agreed := make(chan verdict, 1)
-	a.jobs.Go(func() {
-		a.reach(a.work, AsTarget, "activate")
-		r, err := propose(a.work, a.Ledger, state.Activate{Migration: x.plan.ID, Node: a.Node, Epoch: x.plan.Epoch()})
-		if err == nil && r.OK {
-			tell(Milestone{Name: Activated})
-		}
-		agreed <- verdict{r, err}
-	})
-	restored := a.restore(x)
-	if restored == nil {
-		tell(Milestone{Name: Restored})
-	}
-	v := <-agreed
-	switch {
-	case v.err != nil: // the agent ends: the next one finds the journal
-		return v.err
-	case !v.result.OK:
-		a.discard(x)
-		return errors.Join(restored, fmt.Errorf("the move was ended before: %s", v.result.Reason))
-	case restored != nil:
-		return a.giveBack(x, restored, tell)
-	}
-	return a.resume(x, tell)
 }
 
-func (a *Arrivals) restore(x *arrival) error {
-	ctx, cancel := context.WithTimeout(a.work, restoring)
+// handled implements hands: it says who may send, and answers who has asked for the move to be prepared for.
+func (x *arrival) handled(in decide.Input) {
+	x.news.Lock()
+	defer x.news.Unlock()
+	x.takes = x.target.Takes()
+	var err error
+	switch in := in.(type) {
+	case decide.Failed:
+		err = x.driver.failure(in.Why)
+	case decide.RecordFailed:
+		err = x.driver.failure(in.Why)
+	default:
+		if x.target.Ended() {
+			err = fmt.Errorf("move %s was ended before", x.plan.ID)
+		}
+	}
+	if !x.takes && err == nil { // not yet
+		return
+	}
+	for _, answer := range x.asks {
+		answer <- err
+	}
+	x.asks = nil
+}
+
+// run drives the arrival until nothing is left of it to do, or the agent ends.
+func (x *arrival) run() {
+	_, err := x.driver.run(x.life, x.work)
+	x.cut()
+	if err == nil {
+		x.leave()
+		close(x.ended)
+	}
+}
+
+// decided implements hands.
+func (x *arrival) decided(a decide.Action) {
+	t, ok := a.(decide.Tell)
+	if !ok {
+		return
+	}
+	if t.Milestone == decide.GaveUp {
+		x.Log.Error("taking a pod over", "move", x.plan.ID, "pod", x.plan.Pod.Name, "err", t.Why)
+	}
+	x.news.Lock()
+	tell := x.tell
+	x.news.Unlock()
+	tell(Milestone{Name: string(t.Milestone), Error: t.Why})
+}
+
+// recorded implements hands.
+func (x *arrival) recorded(ctx context.Context, s decide.Step) {
+	if s == decide.Restore {
+		x.reach(ctx, AsTarget, string(s))
+	}
+}
+
+// proposing implements hands.
+func (x *arrival) proposing(ctx context.Context, c state.Command) {
+	switch c.(type) {
+	case state.Activate:
+		x.reach(ctx, AsTarget, string(decide.Activate))
+	case state.Complete:
+		x.reach(ctx, AsTarget, complete)
+	}
+}
+
+// fired implements hands: a source is not silent as long as something is received.
+func (x *arrival) fired(t decide.Timer) decide.Input {
+	if t == decide.Silence {
+		if !x.mu.TryLock() {
+			return decide.Heard{}
+		}
+		x.mu.Unlock()
+	}
+	return decide.Fired{Timer: t}
+}
+
+// do implements hands. It waits for what is received; when nothing of it is needed any more, that is ended first.
+func (x *arrival) do(ctx context.Context, s decide.Step) error {
+	switch s {
+	case decide.Discard, decide.Destroy, decide.Forget:
+		x.cut()
+		_ = x.cargo.broke(errors.New("the move was ended"))
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch s {
+	case decide.Prepare:
+		x.reach(ctx, AsTarget, "reserve")
+		return x.dest.Prepare(ctx, x.plan)
+	case decide.Restore:
+		return x.doRestore(ctx)
+	case decide.Resume:
+		x.reach(ctx, AsTarget, resume)
+		return during("resuming", x.restore.Resume(ctx))
+	case decide.Cancel:
+		return x.dest.Cancel(ctx, x.plan)
+	case decide.Release:
+		x.reach(ctx, AsTarget, string(s))
+		return x.dest.Release(ctx, x.plan)
+	case decide.Discard:
+		return x.dest.Discard(ctx, x.plan)
+	case decide.Destroy:
+		return x.dest.Destroy(ctx, x.plan)
+	case decide.Forget:
+		x.reach(ctx, AsTarget, "retire")
+		return x.dest.Forget(ctx, x.plan)
+	}
+	return fmt.Errorf("a target does not %s", s)
+}
+
+// doRestore has CRIU restore the pod, up to its post-restore hook. x.mu is held.
+func (x *arrival) doRestore(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, restoring)
 	defer cancel()
-	r, err := a.dest.Restore(ctx, x.plan)
-	if err != nil {
+	if x.restore, err = x.dest.Restore(ctx, x.plan); err != nil {
 		return fmt.Errorf("starting the restore: %w", err)
 	}
-	x.restore = r
-	if err := r.Wait(ctx); err != nil {
+	if err := x.restore.Wait(ctx); err != nil {
 		return fmt.Errorf("restoring: %w", err)
 	}
-	a.reach(a.work, AsTarget, gate)
+	x.reach(ctx, AsTarget, gate)
 	return nil
 }
 
-// giveBack returns a pod that this node owns and never ran to the source, whose frozen copy is as good as it was:
-// it is the newest state of the pod, since nothing has run anywhere since the freeze. It returns why, unless the
-// pod turns out to have run: then it stays. x.mu is held.
-func (a *Arrivals) giveBack(x *arrival, why error, tell func(Milestone)) error {
-	if err := a.work.Err(); err != nil { // the failure may be that of an agent that ends: the next one tries again
-		return errors.Join(why, err)
-	}
-	// Once a Return may be on its way nobody may resume the pod here, whichever agent lives: so it stands in the
-	// journal first, however long that takes on a full disk.
-	if err := a.again(x, "noting that the pod goes back", func(context.Context, Plan) error { return x.journal.Begin("return") }); err != nil {
-		return errors.Join(why, err)
-	}
-	// Nothing that was restored may live when the source is allowed to run the pod.
-	ran, err := a.cancel(x)
+func during(what string, err error) error {
 	if err != nil {
-		return errors.Join(why, err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
-	if ran {
-		a.Log.Warn("the pod runs, though taking it over seemed to fail", "move", x.plan.ID, "err", why)
-		tell(Milestone{Name: Resumed})
-		return a.finish(x, tell)
-	}
-	r, err := propose(a.work, a.Ledger, state.Return{Migration: x.plan.ID, Node: a.Node, Reason: why.Error()})
-	if err != nil {
-		return errors.Join(why, err)
-	}
-	if !r.OK && phaseOf(r) != state.FailedOver {
-		return errors.Join(why, fmt.Errorf("giving the pod back: %s", r.Reason))
-	}
-	a.discard(x)
-	return why
-}
-
-// cancel tries until it is known that nothing restored lives, or that the pod has run: while that is open, nobody
-// may run it. x.mu is held.
-func (a *Arrivals) cancel(x *arrival) (ran bool, err error) {
-	err = a.again(x, "ending the restore", func(ctx context.Context, p Plan) error {
-		err := a.dest.Cancel(ctx, p)
-		ran = errors.Is(err, ErrRan)
-		if ran {
-			return nil
-		}
-		return err
-	})
-	return ran, err
-}
-
-// resume lets the pod run. x.mu is held.
-func (a *Arrivals) resume(x *arrival, tell func(Milestone)) error {
-	// For the record only: whether the pod has run is known from what Resume leaves.
-	if err := x.journal.Begin("resume"); err != nil {
-		a.Log.Warn("noting that a pod is resumed", "move", x.plan.ID, "err", err)
-	}
-	a.reach(a.work, AsTarget, resume)
-	if err := x.restore.Resume(a.work); err != nil {
-		return a.giveBack(x, fmt.Errorf("resuming: %w", err), tell)
-	}
-	tell(Milestone{Name: Resumed})
-	return a.finish(x, tell)
-}
-
-// finish lets the held packets go to the pod, which runs, and tells the mesh. x.mu is held.
-func (a *Arrivals) finish(x *arrival, tell func(Milestone)) error {
-	a.reach(a.work, AsTarget, "release")
-	if err := a.again(x, "releasing the pod's packets", a.dest.Release); err != nil {
-		return err
-	}
-	tell(Milestone{Name: Released})
-	a.reach(a.work, AsTarget, complete)
-	r, err := propose(a.work, a.Ledger, state.Complete{Migration: x.plan.ID, Node: a.Node})
-	if err != nil {
-		return err
-	}
-	if !r.OK && r.Migration != nil {
-		a.Log.Error("the pod runs here, and the mesh refused to record it", "move", x.plan.ID, "reason", r.Reason)
-	}
-	return a.forget(x)
-}
-
-// forget ends an arrival whose pod needs nothing of it any more. x.mu is held.
-func (a *Arrivals) forget(x *arrival) error {
-	a.reach(a.work, AsTarget, "retire")
-	if err := a.again(x, "removing the images", a.dest.Forget); err != nil {
-		return err
-	}
-	a.end(x)
 	return nil
-}
-
-// again does to an arrival what can't be given up.
-func (a *Arrivals) again(x *arrival, what string, do func(context.Context, Plan) error) error {
-	return again(a.work, func() error { return do(a.work, x.plan) }, func(err error) {
-		a.Log.Error(what, "move", x.plan.ID, "pod", x.plan.Pod.Name, "err", err)
-	})
 }

@@ -222,18 +222,22 @@ func (c cutover) ShutEgress() error {
 }
 func (c cutover) Close() error { return nil }
 
-func (s source) Dump(context.Context, Plan) (Dump, error) {
-	return &dump{agent: s.agent, images: make(chan Image, 2)}, s.at("dump", func() error { return nil })
+func (s source) Dump(ctx context.Context, _ Plan) (Dump, error) {
+	return &dump{agent: s.agent, life: ctx, images: make(chan Image, 2)}, s.at("dump", func() error { return nil })
 }
 
 type dump struct {
 	*agent
+	life   context.Context // CRIU's
 	images chan Image
 	once   sync.Once
 }
 
 func (d *dump) Run(_ context.Context, onLock, onDumped func() error) error {
 	defer d.Cancel()
+	if err := d.life.Err(); err != nil {
+		return err
+	}
 	if err := onLock(); err != nil {
 		return err
 	}
@@ -357,8 +361,9 @@ func (i images) Send(_ context.Context, image Image) (f File, err error) {
 }
 func (i images) Close() error { return nil }
 
-func (p peer) Restore(_ context.Context, plan Plan, m Manifest) (Milestones, error) {
+func (p peer) Restore(ctx context.Context, plan Plan, m Manifest) (Milestones, error) {
 	s := &milestones{ch: make(chan Milestone, 10), broken: make(chan struct{})}
+	context.AfterFunc(ctx, func() { s.Close() })
 	p.world.mu.Lock()
 	p.world.streams = append(p.world.streams, s)
 	p.world.mu.Unlock()
@@ -478,6 +483,12 @@ func (d destination) Discard(context.Context, Plan) error {
 			d.world.t.Errorf("a pod that runs is discarded")
 		}
 		d.host.prepared, d.host.images, d.host.restored = false, false, false
+		return nil
+	})
+}
+func (d destination) Destroy(context.Context, Plan) error {
+	return d.at("destroy", func() error {
+		d.host.running, d.host.prepared, d.host.images, d.host.restored = false, false, false, false
 		return nil
 	})
 }

@@ -52,6 +52,9 @@ func (t *Target) Takes() bool {
 	return t.part == arriving && t.prepared && t.writing == "" && t.verdict == nil
 }
 
+// Ended says that nothing more is taken: it is taken over, or ended.
+func (t *Target) Ended() bool { return t.part != arriving || t.verdict != nil }
+
 // Handle takes the next input and returns what to do. The caller owns the slice.
 func (t *Target) Handle(in Input) []Action {
 	switch in := in.(type) {
