@@ -65,14 +65,6 @@ func Rename(from, to string) error {
 	return nil
 }
 
-// Remove is os.Remove whose outcome lasts. A file that isn't there is removed.
-func Remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return SyncDir(filepath.Dir(path))
-}
-
 // MkdirAll is os.MkdirAll whose outcome lasts, for each directory that it makes.
 func MkdirAll(dir string, mode os.FileMode) error {
 	var made []string

@@ -42,7 +42,7 @@ func TestCreateReplacesNothing(t *testing.T) {
 	require.Equal(t, "one", string(data))
 }
 
-func TestRenameRemoveAndMkdirAll(t *testing.T) {
+func TestRenameAndMkdirAll(t *testing.T) {
 	dir := t.TempDir()
 	deep := filepath.Join(dir, "a", "b", "c")
 	require.NoError(t, MkdirAll(deep, 0o700))
@@ -52,7 +52,4 @@ func TestRenameRemoveAndMkdirAll(t *testing.T) {
 	require.NoError(t, Rename(filepath.Join(dir, "file"), filepath.Join(deep, "file")))
 	require.FileExists(t, filepath.Join(deep, "file"))
 	require.ErrorIs(t, Rename(filepath.Join(dir, "file"), filepath.Join(deep, "file")), os.ErrNotExist)
-	require.NoError(t, Remove(filepath.Join(deep, "file")))
-	require.NoError(t, Remove(filepath.Join(deep, "file")), "twice")
-	require.NoFileExists(t, filepath.Join(deep, "file"))
 }

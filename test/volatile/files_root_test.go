@@ -24,7 +24,8 @@ func TestDurableFilesOutliveThePower(t *testing.T) {
 				require.NoError(t, durable.WriteFile(path, fmt.Appendf(nil, "content %d", i), 0o600))
 				promise(fmt.Sprint(i))
 			}
-			require.NoError(t, durable.Remove(filepath.Join(dir, "d0", "in", "file")))
+			require.NoError(t, os.Remove(filepath.Join(dir, "d0", "in", "file")))
+			require.NoError(t, durable.SyncDir(filepath.Join(dir, "d0", "in")))
 			promise("removed")
 		},
 		Check: func(t *testing.T, dir string, promised []string) {
