@@ -17,7 +17,8 @@ import (
 //     tcp_recvmsg_locked, in the kernel's source).
 //   - Names that it lent to files which have lost theirs (criu/files-reg.c, create_link_remap).
 //
-// What it can't take back is its code in a process that it was just questioning: that process is lost.
+// What it can't take back is a system call that CRIU was just having a process make, by code that it had written over that of the
+// process: that one crashes (compel/src/lib/infect.c, compel_execute_syscall). Code that is there whole finds its own way out.
 func mend(cgroup string) error {
 	list, err := os.ReadFile(filepath.Join(cgroup, "cgroup.procs"))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
