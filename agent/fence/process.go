@@ -24,10 +24,14 @@ type Options struct {
 const ready = "ready"
 
 // Run is the life of a fence process: it writes one line to its standard output, then serves on a socket in opts.Dir until it is
-// asked to end. Signals that ask for an end are ignored, as pods would run on without it; SIGKILL ends it.
+// asked to end. Signals that ask for an end are ignored, as pods would run on without it, unless the host is shut down; SIGKILL ends
+// it.
 func Run(opts Options) error {
 	runtime.LockOSThread()
-	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGTERM)
+	go endWithHost(asked)
 	if err := unix.Chdir("/"); err != nil {
 		return err
 	}
@@ -50,6 +54,16 @@ func Run(opts Options) error {
 	err = errors.Join(err, os.Remove(path))
 	tidy(opts.Dir)
 	return err
+}
+
+// endWithHost ends the process when it is asked to by a host that is shut down: that waits for all that is left (systemd-shutdown(8),
+// into which systemd turns then; a name has 15 letters in /proc).
+func endWithHost(asked <-chan os.Signal) {
+	for range asked {
+		if name, err := os.ReadFile("/proc/1/comm"); err == nil && strings.HasPrefix(string(name), "systemd-shutdow") {
+			os.Exit(0)
+		}
+	}
 }
 
 // tidy removes the directory of the last fence, unless its log says something.

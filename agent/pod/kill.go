@@ -28,21 +28,22 @@ func (r *Runtime) Kill(ctx context.Context, uid string) error {
 	return errors.Join(errs...)
 }
 
-// unfence lifts the freeze of the pod as a whole, in which its processes would not die. Each has its signal before, so that none
-// of them runs again.
+// unfence lifts the freeze of the pod as a whole, in which its processes would not die, also one that they have not all come to.
+// Each has its signal before, so that none of them runs again.
 func (r *Runtime) unfence(uid string, containers []string) error {
 	whole := newFreezer(hierarchies, r.cgroups.pod(uid))
-	if frozen, err := whole.Frozen(); errors.Is(err, os.ErrNotExist) || err == nil && !frozen {
+	if !exists(whole.dir) {
 		return nil
-	} else if err != nil {
-		return err
 	}
 	for _, name := range containers {
 		if _, err := r.Freezer(uid, name).kill(); err != nil {
 			return err
 		}
 	}
-	return whole.Thaw()
+	if err := whole.Thaw(); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // slay kills whatever runs in a container's cgroup until nothing does. The signal is sent before a frozen container is thawed,
