@@ -152,6 +152,17 @@ func TestPodsWithoutAFenceGetOneAtOnce(t *testing.T) {
 	require.Equal(t, "1: lease of 6s, let 1 send for 6s, 1: thaw u-web", h.told())
 }
 
+func TestAPodThatCannotBeFencedIsFrozenAlone(t *testing.T) {
+	h := newFencedHost(t, "web", "db")
+	h.live, h.bare = []string{"u-db", "u-web"}, "u-db"
+	h.renew()
+	require.ErrorContains(t, h.tend(t.Context()), "no cgroup")
+	require.Equal(t, "start, 1: lease of 6s, agent freezes u-db, 1: hold u-web, mute u-web, let 1 send for 6s", h.told())
+	h.bare = ""
+	require.NoError(t, h.tend(t.Context()))
+	require.Equal(t, "1: hold u-db, mute u-db, let 2 send for 6s, 1: thaw u-db", h.told())
+}
+
 func TestTheFenceOfAnEarlierAgentIsTakenOver(t *testing.T) {
 	h := newFencedHost(t, "web")
 	h.live = []string{"u-web"}

@@ -28,6 +28,7 @@ type fencedHost struct {
 	stale   string       // the UID of a pod of which an earlier life is here
 	fences  []*fakeGuard // all that were ever started or found
 	left    []guard      // by an earlier agent
+	bare    string       // the UID of a pod that can't have a cgroup
 	broken  error        // why none can be started
 	muteErr error
 	story   []string
@@ -109,7 +110,12 @@ func (h *fencedHost) Try() error              { return h.muteErr }
 
 // Its cgroups.
 
-func (h *fencedHost) Enclose(_ context.Context, uid string) (string, error) { return "/" + uid, nil }
+func (h *fencedHost) Enclose(_ context.Context, uid string) (string, error) {
+	if uid == h.bare {
+		return "", errors.New("no cgroup")
+	}
+	return "/" + uid, nil
+}
 func (h *fencedHost) Freeze(_ context.Context, uid string) error {
 	h.say("agent freezes %s", uid)
 	h.frozen[uid] = true

@@ -95,21 +95,21 @@ func (f *fenced) tend(ctx context.Context) error {
 			return err
 		}
 	}
+	var errs []error
 	for _, uid := range live {
 		if !f.under[uid] && !f.leaving[uid] && (f.arriving == nil || !f.arriving(uid)) { // its fence was killed together with the agent
-			if err := f.adopt(ctx, uid); err != nil {
-				return err
-			}
+			errs = append(errs, f.adopt(ctx, uid))
 		}
 	}
-	if !ok {
+	switch {
+	case f.guard == nil: // it was lost meanwhile
+	case ok:
+		errs = append(errs, f.pass(end), f.thaw(ctx, v))
+	default:
 		_, err := f.heard(f.guard.Status(ctx))
-		return err
+		errs = append(errs, err)
 	}
-	if err := f.pass(end); err != nil {
-		return err
-	}
-	return f.thaw(ctx, v)
+	return errors.Join(errs...)
 }
 
 // thaw lets pods go on that were frozen as a whole: there is a lease again, and this node's view, which has come to its index, says
@@ -127,18 +127,23 @@ func (f *fenced) thaw(ctx context.Context, v state.View) error {
 	return nil
 }
 
-// adopt puts a pod that is here under the fence and the mute, whatever its state. Without a lease that freezes it. f.mu is held.
+// adopt puts a pod that runs here under the fence and the mute, whatever its state. Without a lease that freezes it; and so does a
+// failure, here. f.mu is held.
 func (f *fenced) adopt(ctx context.Context, uid string) error {
 	if err := f.hold(ctx, uid); err != nil {
-		return err
+		return errors.Join(err, f.pods.Freeze(context.WithoutCancel(ctx), uid))
 	}
 	return f.mute.Add(uid, route.DeviceOf(uid))
 }
 
+// hold puts a pod under the fence. f.mu is held.
 func (f *fenced) hold(ctx context.Context, uid string) error {
 	dir, err := f.pods.Enclose(ctx, uid)
 	if err != nil {
 		return err
+	}
+	if f.guard == nil {
+		return errors.New("there is no fence")
 	}
 	if _, err := f.heard(f.guard.Hold(ctx, uid, dir)); err != nil {
 		return err
@@ -194,17 +199,20 @@ func (f *fenced) ensure(ctx context.Context) error {
 	}
 	f.guard = g
 	if ok {
-		err = f.tell(ctx, end)
-	}
-	for _, uid := range slices.Sorted(maps.Keys(f.under)) {
-		if err == nil {
-			err = f.hold(ctx, uid)
+		if err := f.tell(ctx, end); err != nil {
+			return err
 		}
 	}
-	if err != nil {
-		f.lose(err)
+	for _, uid := range slices.Sorted(maps.Keys(f.under)) {
+		if err := f.hold(ctx, uid); err != nil {
+			delete(f.under, uid) // it is tried again if the pod runs
+			if f.guard == nil {
+				return err
+			}
+			f.log.Error("a pod can't be put under the new fence", "uid", uid, "err", err)
+		}
 	}
-	return err
+	return nil
 }
 
 // freezeAlone freezes the pods that a fence should hold, since there is none and none can be started. f.mu is held.

@@ -141,7 +141,8 @@ func (f *Fence) ask(ctx context.Context, r request) (Status, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	// Not sooner, whatever becomes of the caller: a fence is given up only because of itself.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
 	defer cancel()
 	if _, err := f.conn.Write(text); err != nil {
 		return Status{}, fmt.Errorf("asking the fence to %s: %w", r.Op, err)
