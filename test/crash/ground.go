@@ -34,6 +34,7 @@ type ground struct {
 	image   string // tar of the pod's root file system
 	freezer string
 	clean   map[string]lab.Footprint // of each site without a pod
+	used    map[string]seen          // by it and its agent then
 
 	mu      sync.Mutex
 	clients map[string]*api.Client // by socket: a site that was booted has another one
@@ -95,9 +96,12 @@ func (g *ground) up(ctx context.Context) error {
 	if err := pause(ctx, time.Second); err != nil { // the last of it is removed in the background
 		return err
 	}
-	g.clean = map[string]lab.Footprint{}
+	g.clean, g.used = map[string]lab.Footprint{}, map[string]seen{}
 	for _, s := range g.Sites() {
 		if g.clean[s.Name], err = g.Footprint(ctx, s.Name); err != nil {
+			return err
+		}
+		if g.used[s.Name], err = g.look(ctx, s.Name); err != nil {
 			return err
 		}
 	}
@@ -217,10 +221,13 @@ func (g *ground) leaks(ctx context.Context) (all []string, err error) {
 	for _, s := range g.Sites() {
 		looking.Go(func() {
 			now, lookErr := g.Footprint(ctx, s.Name)
+			uses, usesErr := g.look(ctx, s.Name)
 			mu.Lock()
 			defer mu.Unlock()
-			err = errors.Join(err, lookErr)
-			for _, thing := range now.Beyond(g.clean[s.Name]) {
+			if err = errors.Join(err, lookErr, usesErr); err != nil {
+				return
+			}
+			for _, thing := range append(now.Beyond(g.clean[s.Name]), uses.beyond(g.used[s.Name])...) {
 				all = append(all, s.Name+": "+thing)
 			}
 		})

@@ -31,6 +31,8 @@ type seen struct {
 	resident       float64 // bytes
 	mounts, groups int
 	processes      int
+	descriptors    int // of the agent
+	threads        int
 }
 
 func usages() []usage {
@@ -39,17 +41,31 @@ func usages() []usage {
 		{"agent: resident memory, MiB", 60, func(s seen) float64 { return s.resident / mib }},
 		{"agent: heap, MiB", 40, func(s seen) float64 { return float64(s.vitals.Heap) / mib }},
 		{"agent: goroutines", 120, func(s seen) float64 { return float64(s.vitals.Goroutines) }},
-		{"agent: descriptors", 60, func(s seen) float64 { return entries("/proc/%d/fd/*", s.agent) }},
-		{"agent: threads", 60, func(s seen) float64 { return entries("/proc/%d/task/*", s.agent) }},
+		{"agent: descriptors", 60, func(s seen) float64 { return float64(s.descriptors) }},
+		{"agent: threads", 60, func(s seen) float64 { return float64(s.threads) }},
 		{"site: mounts", 5, func(s seen) float64 { return float64(s.mounts) }},
 		{"site: cgroups", 5, func(s seen) float64 { return float64(s.groups) }},
 		{"site: processes", 10, func(s seen) float64 { return float64(s.processes) }},
 	}
 }
 
-func entries(pattern string, pid int) float64 {
+func entries(pattern string, pid int) int {
 	found, _ := filepath.Glob(fmt.Sprintf(pattern, pid))
-	return float64(len(found))
+	return len(found)
+}
+
+// spare is how many goroutines and descriptors an agent may have more than at the beginning: each connection has some.
+const spare = 50
+
+// beyond says what an agent keeps that it had not.
+func (s seen) beyond(before seen) (more []string) {
+	if now, then := s.vitals.Goroutines, before.vitals.Goroutines; now > then+spare {
+		more = append(more, fmt.Sprintf("the agent has %d goroutines, and had %d", now, then))
+	}
+	if s.descriptors > before.descriptors+spare {
+		more = append(more, fmt.Sprintf("the agent has %d descriptors, and had %d", s.descriptors, before.descriptors))
+	}
+	return more
 }
 
 // look finds out what a site and its agent use now.
@@ -84,6 +100,7 @@ func (g *ground) look(ctx context.Context, site string) (s seen, err error) {
 	}
 	s.mounts = bytes.Count(mounts, []byte("\n"))
 	s.processes = len(g.processes(site))
+	s.descriptors, s.threads = entries("/proc/%d/fd/*", s.agent), entries("/proc/%d/task/*", s.agent)
 	err = filepath.WalkDir(g.freezer+"/drover-lab-"+g.Name()+"/"+site, func(_ string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
 			s.groups++

@@ -52,7 +52,7 @@ func plain() fault {
 
 // round is a pod's life: moves, some of which are struck, over which one client counts on one connection.
 func (g *ground) round(ctx context.Context, dice *rand.Rand, seed uint64) (results []result) {
-	survived := slices.DeleteFunc(allCases(), func(c testCase) bool { return !c.survives() })
+	survived := slices.DeleteFunc(allCases(), func(c testCase) bool { return !c.survives() || c.fault.policy })
 	t := &trial{ground: g, testCase: testCase{points[0], plain()}}
 	r := t.result()
 	if err := t.begin(ctx, seed, &r); err != nil {
