@@ -33,6 +33,7 @@ type world struct {
 	points   []string // that moves have come to
 	moves    int
 	streams  []*milestones
+	failover state.FailoverPolicy // of the pod
 	fault    func(point string, when moment) error
 }
 
@@ -55,6 +56,7 @@ type host struct {
 	agent                      *agent
 	plan                       Plan // of Prepare
 	hangs                      bool // restores do
+	lease                      state.Lease
 }
 
 // agent is one life of a host's agent.
@@ -77,6 +79,22 @@ func (a *agent) kill() {
 var errFault = errors.New("injected fault")
 
 func newWorld(t *testing.T) *world {
+	w := emptyWorld(t)
+	w.begin()
+	return w
+}
+
+// begin has the pod run on ams.
+func (w *world) begin() {
+	r := w.machine.Apply(state.CreatePod{
+		Name: "redis", UID: "u1", Manifest: []byte(`{}`), Node: "ams", Failover: w.failover,
+		Containers: []state.Container{{Name: "main", Layers: []state.Digest{"sha256:" + state.Digest(bytes.Repeat([]byte("a"), 64))}}},
+	})
+	require.True(w.t, r.OK, r.Reason)
+	w.hosts["ams"].running = true
+}
+
+func emptyWorld(t *testing.T) *world {
 	w := &world{t: t, machine: state.New(), hosts: map[string]*host{}, fault: func(string, moment) error { return nil }}
 	for i, name := range []string{"ams", "fra"} {
 		w.hosts[name] = &host{name: name, dir: memory(t)}
@@ -84,9 +102,6 @@ func newWorld(t *testing.T) *world {
 		require.True(t, w.machine.Apply(state.RegisterNode{Node: state.Node{Name: name, Site: name, Addr: addr, Gossip: addr}}).OK)
 	}
 	require.True(t, w.machine.Apply(state.SetMesh{PodCIDR: netip.MustParsePrefix("10.88.0.0/16")}).OK)
-	r := w.machine.Apply(state.CreatePod{Name: "redis", UID: "u1", Manifest: []byte(`{}`), Containers: []state.Container{{Name: "main", Layers: []state.Digest{"sha256:" + state.Digest(bytes.Repeat([]byte("a"), 64))}}}, Node: "ams"})
-	require.True(t, r.OK, r.Reason)
-	w.hosts["ams"].running = true
 	return w
 }
 
@@ -104,7 +119,7 @@ func (w *world) start(name string) *agent {
 }
 
 func (a *agent) config() Config {
-	return Config{Node: a.host.name, Journals: a.host.dir, Ledger: a, Log: slog.New(slog.DiscardHandler), Reach: a.world.reach}
+	return Config{Node: a.host.name, Journals: a.host.dir, Ledger: a, Leases: a, Log: slog.New(slog.DiscardHandler), Reach: a.world.reach}
 }
 
 func (a *agent) dead() bool { return a.killed.Load() }
@@ -160,15 +175,20 @@ func (w *world) check() {
 func (a *agent) Propose(ctx context.Context, c state.Command) (r state.Result, err error) {
 	err = a.at(fmt.Sprintf("propose %T", c), func() error {
 		r = a.world.machine.Apply(c)
-		for _, ch := range a.world.watchers {
-			select {
-			case ch <- struct{}{}:
-			default:
-			}
-		}
+		a.world.ring()
 		return nil
 	})
 	return r, errors.Join(err, ctx.Err())
+}
+
+// ring tells the agents that something has changed. w.mu is held.
+func (w *world) ring() {
+	for _, ch := range w.watchers {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
 }
 
 func (a *agent) View() state.View {
@@ -273,7 +293,12 @@ func (s source) Thaw(context.Context, Plan) error {
 	})
 }
 
-func (s source) Revive(ctx context.Context, p Plan) error { return s.Thaw(ctx, p) }
+func (s source) Revive(context.Context, Plan) error {
+	return s.at("revive", func() error {
+		s.host.frozen, s.host.shut, s.host.diverted, s.host.images = false, false, false, false
+		return nil
+	})
+}
 
 func (s source) Retire(context.Context, Plan) error {
 	return s.at("retire", func() error {
@@ -488,7 +513,7 @@ func (d destination) Discard(context.Context, Plan) error {
 }
 func (d destination) Destroy(context.Context, Plan) error {
 	return d.at("destroy", func() error {
-		d.host.running, d.host.prepared, d.host.images, d.host.restored = false, false, false, false
+		d.host.running, d.host.frozen, d.host.prepared, d.host.images, d.host.restored = false, false, false, false, false
 		return nil
 	})
 }

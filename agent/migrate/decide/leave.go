@@ -2,12 +2,14 @@ package decide
 
 import "github.com/drover-mesh/drover/state"
 
-// see hears what this node's view has. It is old, but a move that is over stays so.
+// see hears what this node's view has. It is old, but a move that is over stays so. What is proposed will be answered; a node
+// that was given up need not wait for that.
 func (t *Target) see(in Seen) {
 	switch {
 	case !in.over() || t.verdict != nil:
-	case t.part == arriving, t.part == abandoned,
-		in.Migration.Phase == state.FailedOver && (t.part == taking || t.part == returning || t.part == running):
+	case t.part == arriving, t.part == abandoned, t.part == taking && t.asked == nil:
+		t.settle(in.result())
+	case in.Migration.Phase == state.FailedOver && (t.part == taking || t.part == returning || t.part == running):
 		t.settle(in.result())
 	}
 }
@@ -31,8 +33,11 @@ func (t *Target) settle(r state.Result) {
 
 // reason says why the pod does not run here.
 func (t *Target) reason(r state.Result) string {
-	if t.part == returning {
+	switch {
+	case t.part == returning:
 		return t.why
+	case r.Reason == "" && r.Migration != nil: // it was seen
+		return "the move was ended before: " + r.Migration.Reason
 	}
 	return "the move was ended before: " + r.Reason
 }
