@@ -82,6 +82,9 @@ func (b *backend) GetPod(ctx context.Context, name string) (api.Pod, error) {
 	}
 	out := b.describe(p)
 	out.Manifest = p.Manifest
+	if p.Node != b.config.Node { // it is asked next; gossip may not have noticed yet that it won't answer
+		out.Reason = fate(b.quorum.View(), p, b.ready())
+	}
 	return out, nil
 }
 
@@ -122,7 +125,7 @@ func (b *backend) describe(p state.Pod) api.Pod {
 		out.Containers = append(out.Containers, describeContainer(c, known[c.Name]))
 	}
 	if !here {
-		out.Reason = fate(b.quorum.View(), p, b.ready()) // unless its node answers
+		out.Reason = b.lost(p)
 		return out
 	}
 	if why, ok := b.pods.beginning(p); ok && !p.Deleting && !p.Stopped {
