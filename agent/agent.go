@@ -236,6 +236,7 @@ func (a *agent) serve(ctx context.Context) error {
 	g.Go(func() error { a.join(life, config, arrivals.Held); return nil })
 	lost := &failovers{leader: a.quorum, ready: b.ready, log: a.log.With("part", "failover")}
 	g.Go(func() error { lost.keep(life); return nil })
+	g.Go(func() error { a.pods.keepProviding(life, b.ready); return nil })
 	a.notify(daemon.SdNotifyReady)
 	a.log.Info("the agent is ready", "node", a.config.Node, "site", a.config.Site, "version", a.version, "socket", a.config.Socket)
 	err = g.Wait()

@@ -21,12 +21,7 @@ func (i *images) EnsureLayers(ctx context.Context, p state.Pod) error {
 }
 
 func (i *images) ensureLayers(ctx context.Context, c state.Container) error {
-	var missing error
-	for _, layer := range c.Layers {
-		if missing = i.layer(ctx, layer); missing != nil {
-			break
-		}
-	}
+	missing := i.copyLayers(ctx, c.Layers)
 	if missing == nil || ctx.Err() != nil {
 		return missing
 	}
@@ -37,6 +32,16 @@ func (i *images) ensureLayers(ctx context.Context, c state.Container) error {
 	for _, layer := range c.Layers {
 		if here, err := i.store.Use(layer); err != nil || !here {
 			return fmt.Errorf("%w; its registry has another image of that name", errors.Join(missing, err))
+		}
+	}
+	return nil
+}
+
+// copyLayers makes layers be here that other nodes have.
+func (i *images) copyLayers(ctx context.Context, layers []state.Digest) error {
+	for _, layer := range layers {
+		if err := i.layer(ctx, layer); err != nil {
+			return err
 		}
 	}
 	return nil
