@@ -233,7 +233,10 @@ func (l *log) append(r *reign, id string, c state.Command, answer func(state.Res
 // commit carries out all that a leader has, if it may.
 func (l *log) commit(r *reign) {
 	if !l.leads(r) {
-		return // it learns of its end, or leads on and commits with the next one
+		if l.leader == r { // it may reach a majority again before it is deposed
+			l.w.d.timer(r.at.agent, 100*time.Millisecond, "replicates again", func() { l.commit(r) })
+		}
+		return
 	}
 	entries := r.pending
 	r.pending, l.tails = nil, nil
