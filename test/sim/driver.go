@@ -79,10 +79,6 @@ func (d *driver) run(until time.Duration) {
 
 // wake delivers what a host has slept through, in the order in which it would have come.
 func (d *driver) wake(h *host) {
-	if h.asleep {
-		h.asleep = false
-		h.slept += d.now - h.since
-	}
 	for _, e := range h.waiting {
 		e.at = d.now
 		d.push(e)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/drover-mesh/drover/agent/migrate/decide"
+	"github.com/drover-mesh/drover/state"
 )
 
 // strikes lets something fail once in n times, as long as faults strike at all.
@@ -17,7 +18,7 @@ func (w *world) trouble() {
 			return
 		}
 		n := w.nodes[w.d.IntN(len(w.nodes))]
-		switch w.d.IntN(12) {
+		switch w.d.IntN(14) {
 		case 0, 1, 2:
 			w.killAgent(n)
 		case 3:
@@ -29,7 +30,10 @@ func (w *world) trouble() {
 		case 8:
 			w.jump(n)
 		case 9:
-			w.sleep(n)
+			w.sleep(n, w.d.oneIn(3))
+		case 12, 13:
+			w.seen.add(viewStalled)
+			n.stall = w.d.now + w.d.between(time.Second, 12*time.Second)
 		case 10:
 			w.killFence(n)
 		case 11:
@@ -57,6 +61,17 @@ func (w *world) ambush(a, b *node) {
 			w.killAgent(n)
 		}
 	})
+}
+
+// ambushes says how seldom one is laid at an action: more of them where the outcome is decided.
+func ambushes(action decide.Action) int {
+	if p, ok := action.(decide.Propose); ok {
+		if _, ok := p.Command.(state.Return); ok {
+			return 3
+		}
+		return 20
+	}
+	return 60
 }
 
 // rarer are faults of which there need not be many.
@@ -145,6 +160,9 @@ func (w *world) isolate(n *node) {
 }
 
 func (w *world) jump(n *node) {
+	if !n.host.awake() {
+		return
+	}
 	w.seen.add(clockJumped)
 	by := w.d.between(-2*time.Minute, 2*time.Minute)
 	w.d.trace.note("wall time of %s jumps by %s", n.name, by)
@@ -152,20 +170,26 @@ func (w *world) jump(n *node) {
 	n.fence.look() // a timer of it wakes when the clock is set
 }
 
-// sleep suspends a host. Its fence goes on first when it wakes.
-func (w *world) sleep(n *node) {
+// sleep suspends a host, or pauses it as a hypervisor does: then no clock of it notices, until its wall time is set right. Its
+// fence goes on first when it wakes.
+func (w *world) sleep(n *node, paused bool) {
 	if !n.host.awake() || n.fence.p.dead {
 		return
 	}
-	w.seen.add(hostSlept)
 	t := w.d.between(500*time.Millisecond, 30*time.Second)
-	w.d.trace.note("%s is suspended for %s", n.name, t)
-	n.host.suspend()
+	if paused {
+		w.seen.add(hostPaused)
+	} else {
+		w.seen.add(hostSlept)
+	}
+	w.d.trace.note("%s is suspended for %s (paused: %t)", n.name, t, paused)
+	n.host.suspend(paused)
 	w.d.timer(w.outside, t, n.name+" wakes", func() { w.wake(n) })
 }
 
 func (w *world) wake(n *node) {
 	if n.host.asleep {
+		n.host.rouse()
 		n.fence.look()
 		w.d.wake(n.host)
 	}

@@ -15,6 +15,7 @@ type host struct {
 	boots   int
 	asleep  bool
 	since   time.Duration // with asleep
+	paused  bool          // with asleep
 	slept   time.Duration // in all, since the boot: the kernel's timers stood still for so long
 	waiting []event       // for when it wakes
 	copies  []*copied
@@ -105,18 +106,30 @@ func (h *host) lose() {
 	h.copies, h.images = nil, map[string]*checkpoint{}
 	h.mutes, h.stopped = map[string]time.Duration{}, map[string]bool{}
 	h.disk.lose()
+	h.rouse()
 	h.d.wake(h) // to nobody
 }
 
 // boot begins anew.
 func (h *host) start() {
-	h.up, h.on, h.slept = true, h.d.now, 0
+	h.up, h.on, h.slept, h.missed = true, h.d.now, 0, 0
 	h.boots++
 }
 
-// suspend lets nothing of the host execute until it wakes. Time since boot goes on, the kernel's timers do not.
-func (h *host) suspend() {
-	h.asleep, h.since = true, h.d.now
+// suspend lets nothing of the host execute until it wakes. Time since boot goes on and the kernel's timers do not; if it is
+// paused from outside, neither does.
+func (h *host) suspend(paused bool) {
+	h.asleep, h.paused, h.since = true, paused, h.d.now
+}
+
+// rouse ends that, as far as clocks are concerned.
+func (h *host) rouse() {
+	if h.asleep && h.paused {
+		h.missed += h.d.now - h.since
+	} else if h.asleep {
+		h.slept += h.d.now - h.since
+	}
+	h.asleep = false
 }
 
 // A spec is what a host's disk has of a pod that was begun there.

@@ -193,9 +193,9 @@ func (l *log) sync(n *node, done, failed func()) {
 			}
 			index := l.view().Index()
 			l.w.net.send(r.at, n, once, "synced", func() {
-				if n.agent.life == life && !answered {
+				n.hear(index)
+				if n.agent.life == life && !answered && n.index >= index {
 					answered = true
-					n.hear(index)
 					done()
 				}
 			})

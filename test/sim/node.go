@@ -13,8 +13,9 @@ type node struct {
 	host  *host
 	agent *process
 	fence *fence
-	mind  *agent // of the agent that lives; nil of a bare node
-	index uint64 // of the view that this node has
+	mind  *agent        // of the agent that lives; nil of a bare node
+	index uint64        // of the view that this node has
+	stall time.Duration // until when it hears of nothing that is committed
 }
 
 func newNode(w *world, name string) *node {
@@ -36,7 +37,7 @@ func (n *node) view() state.View { return n.w.log.views[n.index] }
 
 // hear brings the node's view forward.
 func (n *node) hear(index uint64) {
-	if index <= n.index {
+	if index <= n.index || n.w.d.now < n.stall {
 		return
 	}
 	n.index = index

@@ -16,6 +16,8 @@ const (
 	agentDied       rarity = "agent_died"
 	hostLost        rarity = "host_lost"
 	hostSlept       rarity = "host_suspended"
+	hostPaused      rarity = "host_paused"
+	viewStalled     rarity = "view_stalled"
 	clockJumped     rarity = "clock_jumped"
 	fenceDied       rarity = "fence_died"
 	diskFull        rarity = "disk_full"
@@ -46,7 +48,7 @@ const (
 func rare() []rarity {
 	return []rarity{
 		unknownOutcome, lateApply, appliedAgain, duplicated, strayed, linkCut, elections, votersChanged,
-		agentDied, hostLost, hostSlept, clockJumped, fenceDied, diskFull, criuDied, restoreFailed, corrupted,
+		agentDied, hostLost, hostSlept, hostPaused, viewStalled, clockJumped, fenceDied, diskFull, criuDied, restoreFailed, corrupted,
 		moved, cancelled, abortWon, activateWon, returned, movesTakenUp, foundRunning,
 		failedOver, failedOverMove, revived, refusedFailover, startedOver, lossReported,
 		leaseRefused, fenceFired, fenceFiredAlone, fenceThawed, mutedAlone,

@@ -118,6 +118,7 @@ func (w *world) heal() {
 	w.d.trace.note("everything is put right")
 	for _, n := range w.nodes {
 		n.host.disk.full = false
+		n.stall = 0
 		w.wake(n)
 		w.revive(n)
 	}
