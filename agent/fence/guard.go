@@ -19,6 +19,8 @@ const (
 type Guard struct {
 	lease Instant // when it ends
 	pods  map[string]*held
+	ahead time.Duration // by what wall time was ahead of boot time when that was last told
+	told  bool
 }
 
 // held is a pod under the guard.
@@ -32,7 +34,26 @@ type held struct {
 func NewGuard() *Guard { return &Guard{pods: map[string]*held{}} }
 
 // Renew sets when the lease ends.
-func (g *Guard) Renew(end Instant) { g.lease = end }
+func (g *Guard) Renew(end, now Instant) {
+	g.follow(now)
+	g.lease = end
+}
+
+// follow moves the end of the lease with a wall clock that was set back. Else that clock would not tell of a pause of the machine,
+// of which boot time knows nothing. One that was set forward may tell of a pause, and ends the lease.
+func (g *Guard) follow(now Instant) {
+	ahead := time.Duration(now.Wall) - now.Boot
+	if g.told && ahead < g.ahead {
+		g.lease.Wall -= int64(g.ahead - ahead)
+	}
+	g.ahead, g.told = ahead, true
+}
+
+// Left is how long the lease lasts, not above zero when it has ended.
+func (g *Guard) Left(now Instant) time.Duration {
+	g.follow(now)
+	return g.lease.Left(now)
+}
 
 // Hold puts a pod under the guard; it owns the freezers. One that is there keeps its state and gets the new freezers: a pod's
 // cgroup may have been made anew.
@@ -78,6 +99,7 @@ func (g *Guard) Thaw(uid string, now Instant) error {
 // long for the last of them (one that waits for a disk, or in execve for threads of its own that stand still already; to
 // thaw those for a moment would let the pod run).
 func (g *Guard) Look(now Instant) time.Duration {
+	g.follow(now)
 	valid := g.lease.valid(now)
 	var again time.Duration
 	for _, p := range g.pods {

@@ -137,6 +137,26 @@ func TestGuardTakesNewFreezers(t *testing.T) {
 	require.Zero(t, g.held()[0].Undone)
 }
 
+// A wall clock that was set back by minutes would not tell that the machine was paused for seconds.
+func TestGuardNoticesAPauseAfterTheClockWasSetBack(t *testing.T) {
+	g, f := NewGuard(), &fake{}
+	g.Hold("web", []Freezer{f})
+	g.Look(at(0))
+	g.Renew(at(6), at(0))
+	require.NoError(t, g.Thaw("web", at(0)))
+	f.froze = false
+	back := func(boot, wall float64) Instant { return Instant{Boot: at(boot).Boot, Wall: at(wall - 100).Wall} }
+	g.Look(back(1, 1))
+	require.False(t, f.froze, "the clock alone ends no lease")
+	require.Equal(t, 5*time.Second, g.Left(back(1, 1)))
+	g.Look(back(2, 7)) // paused for five seconds
+	require.True(t, f.froze)
+	require.LessOrEqual(t, g.Left(back(2, 7)), time.Duration(0))
+
+	g.Renew(back(8, 13), back(2, 7))
+	require.Equal(t, 6*time.Second, g.Left(back(2, 7)), "a later lease is by the new time")
+}
+
 func TestGuardBearsThatACgroupIsGone(t *testing.T) {
 	g, f := NewGuard(), &fake{gone: true}
 	g.Hold("web", []Freezer{f})

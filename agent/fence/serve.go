@@ -146,7 +146,7 @@ func (s *server) do(r request) error {
 		if r.Lease == nil {
 			return errors.New("a lease without an end")
 		}
-		s.guard.Renew(*r.Lease)
+		s.guard.Renew(*r.Lease, Now())
 		return s.timers.set(*r.Lease)
 	case opEnd:
 		if n := len(s.guard.pods); n > 0 && !r.Force {

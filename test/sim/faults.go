@@ -168,6 +168,9 @@ func (w *world) jump(n *node) {
 	w.d.trace.note("wall time of %s jumps by %s", n.name, by)
 	n.host.jump += by
 	n.fence.look() // a timer of it wakes when the clock is set
+	if w.d.oneIn(3) {
+		w.d.timer(w.outside, w.d.between(0, 4*time.Second), "pause "+n.name, func() { w.sleep(n, true) })
+	}
 }
 
 // sleep suspends a host, or pauses it as a hypervisor does: then no clock of it notices, until its wall time is set right. Its

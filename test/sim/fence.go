@@ -13,7 +13,6 @@ type fence struct {
 	n     *node
 	p     *process
 	guard *fences.Guard
-	lease fences.Instant
 	pods  []string // under it, by UID
 	looks int
 }
@@ -30,7 +29,7 @@ func (h *host) instant() fences.Instant {
 // begin starts the process; it knows nothing of what an earlier one held.
 func (f *fence) begin() {
 	f.p.start()
-	f.guard, f.lease, f.pods = fences.NewGuard(), fences.Instant{}, nil
+	f.guard, f.pods = fences.NewGuard(), nil
 	f.look()
 }
 
@@ -42,7 +41,7 @@ func (f *fence) look() {
 	before := slices.DeleteFunc(slices.Clone(f.pods), func(uid string) bool { return f.n.host.stopped[uid] })
 	again := f.guard.Look(f.n.host.instant())
 	f.tell(before)
-	if left := f.lease.Left(f.n.host.instant()); again == 0 && left > 0 {
+	if left := f.guard.Left(f.n.host.instant()); again == 0 && left > 0 {
 		again = left
 	}
 	if again == 0 || again > time.Second {
@@ -73,8 +72,7 @@ func (f *fence) tell(pods []string) {
 
 // renew tells it when the lease ends.
 func (f *fence) renew(end fences.Instant) {
-	f.lease = end
-	f.guard.Renew(end)
+	f.guard.Renew(end, f.n.host.instant())
 	f.look()
 }
 
@@ -103,7 +101,7 @@ func (f *fence) thaw(uid string) bool {
 }
 
 // valid says whether it has been told of a lease that lasts.
-func (f *fence) valid() bool { return !f.p.dead && f.lease.Left(f.n.host.instant()) > 0 }
+func (f *fence) valid() bool { return !f.p.dead && f.guard.Left(f.n.host.instant()) > 0 }
 
 // A cgroup is that of a pod as a whole. It is there as long as a copy is, and stays frozen if the fence dies.
 type cgroup struct {

@@ -39,8 +39,8 @@ func Breaks() []Break {
 		}}},
 		{"fence without agent", []Edit{{
 			"agent/fence/guard.go",
-			"func (g *Guard) Look(now Instant) time.Duration {\n	valid := g.lease.valid(now)\n",
-			"func (g *Guard) Look(Instant) time.Duration {\n	valid, now := true, g.lease // it waits for somebody to tell it\n",
+			"	g.follow(now)\n	valid := g.lease.valid(now)\n",
+			"	g.follow(now)\n	valid := true // it waits for somebody to tell it\n",
 		}}},
 		{"journal skipped", []Edit{{
 			"agent/migrate/decide/source.go",
