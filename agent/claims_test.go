@@ -19,7 +19,7 @@ import (
 
 // views is a ledger whose node hears something new each time it looks. Nothing can be proposed.
 type views struct {
-	ledger
+	currentLedger
 	next []state.View
 }
 
@@ -69,6 +69,36 @@ func TestPodThatHasJustLeftIsLeftAlone(t *testing.T) {
 	err := p.remove(t.Context(), stale)
 	require.Equal(t, api.Unavailable, api.AsError(err).Code)
 	require.False(t, p.isBusy("u1"))
+}
+
+// behind is a ledger whose view stands still until it is told to catch up.
+type behind struct{ views }
+
+func (b *behind) Sync(context.Context) error {
+	b.next = b.next[1:]
+	return nil
+}
+
+// A server that is cut off from the leader hears by way of another one that its move is done. By its own view the pod is still at
+// home, and nothing of it is there: to start it would be to run it twice.
+func TestNothingIsStartedByAnOldView(t *testing.T) {
+	before, after := placed(t)
+	pod, _ := before.Pod("redis")
+	for name, c := range map[string]struct {
+		views []state.View
+		ours  bool
+	}{
+		"gone":  {[]state.View{before, after}, false},
+		"there": {[]state.View{before, before}, true},
+	} {
+		p := &pods{host: &host{node: "ams1"}, ledger: &behind{views{next: c.views}}}
+		ours, err := p.stillOwned(t.Context(), pod)
+		require.NoError(t, err, name)
+		require.Equal(t, c.ours, ours, name)
+	}
+	p := &pods{host: &host{node: "ams1"}, ledger: cutOff{}}
+	_, err := p.stillOwned(t.Context(), pod)
+	require.ErrorContains(t, err, "making sure that pod redis is still this node's")
 }
 
 func TestMovesOfAnEarlierAgentClaimTheirPods(t *testing.T) {

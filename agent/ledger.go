@@ -22,6 +22,13 @@ type ledger interface {
 	Watch(ctx context.Context) <-chan struct{}
 }
 
+// currentLedger can also catch up.
+type currentLedger interface {
+	ledger
+	// Sync returns when View has all that was committed before.
+	Sync(ctx context.Context) error
+}
+
 // quorumStreams lets the quorum talk over the mesh's transport, by the names of nodes.
 type quorumStreams struct{ transport *transport.Transport }
 

@@ -30,7 +30,7 @@ func newID() string {
 type pods struct {
 	*host
 	images *images
-	ledger ledger
+	ledger currentLedger
 
 	backOffs backOffs // of whoever has taken the pod
 	probes   *probes
@@ -175,6 +175,16 @@ func (p *pods) owned(s state.Pod) (state.Pod, bool) {
 	return now, ok && now.UID == s.UID && now.Node == p.node && now.Migration == ""
 }
 
+// stillOwned is owned by what the mesh has agreed on until now. Of a pod that has just moved away this node may hear late: it
+// ends the move by the answer to a command, which may come by way of another server when its own view stands still.
+func (p *pods) stillOwned(ctx context.Context, s state.Pod) (bool, error) {
+	if err := p.ledger.Sync(ctx); err != nil {
+		return false, fmt.Errorf("making sure that pod %s is still this node's: %w", s.Name, err)
+	}
+	now, ok := p.owned(s)
+	return ok && now.Epoch == s.Epoch, nil
+}
+
 // recover starts again what a reboot of the host ended, and goes on with removals that an earlier agent had begun. Pods
 // that run were never touched by the agent's end, and are not by its start.
 func (p *pods) recover(ctx context.Context, arriving func(uid string) bool) error {
@@ -244,6 +254,11 @@ func (p *pods) recoverOne(ctx context.Context, s state.Pod) error {
 	// starting it from its image would hide that. Of one that begins anew after a failover something is known by now.
 	if missing && s.Epoch > 1 {
 		return p.admitLoss(ctx, s)
+	}
+	if missing {
+		if ours, err := p.stillOwned(ctx, s); err != nil || !ours {
+			return err
+		}
 	}
 	m, err := pod.ParseManifest(s.Manifest)
 	if err != nil {

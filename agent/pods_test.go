@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 
@@ -12,7 +13,9 @@ import (
 )
 
 // cutOff is a ledger without a majority.
-type cutOff struct{ ledger }
+type cutOff struct{ currentLedger }
+
+func (cutOff) Sync(context.Context) error { return errors.New("no majority") }
 
 func (cutOff) Propose(ctx context.Context, _ state.Command) (state.Result, error) {
 	<-ctx.Done()
