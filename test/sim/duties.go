@@ -53,7 +53,7 @@ func (a *agent) begin(pod state.Pod) {
 	case beginsAnew(pod) && (spec == nil || spec.epoch < pod.Epoch):
 		a.start(pod, bornOfFailover)
 	case pod.Epoch == 1 && pod.Origin == nil && spec == nil:
-		a.start(pod, bornNew)
+		a.startIfOurs(pod)
 	case pod.NeedsLease():
 		a.startOver(pod)
 	case spec != nil && spec.boots < h.boots:
@@ -61,6 +61,19 @@ func (a *agent) begin(pod state.Pod) {
 	default:
 		a.n.w.report(pod, "its state is not on this host any more")
 	}
+}
+
+// startIfOurs starts a pod of which nothing is here once this node has made sure that it has not just moved away: its own view
+// may be older than the answer by which it ended the move.
+func (a *agent) startIfOurs(pod state.Pod) {
+	a.busy[pod.UID] = true
+	end := func() { delete(a.busy, pod.UID) }
+	a.n.w.log.sync(a.n, func() {
+		end()
+		if now, _ := a.n.view().Pod(pod.Name); now.Node == a.n.name && now.Epoch == pod.Epoch && now.Migration == "" {
+			a.start(now, bornNew)
+		}
+	}, end)
 }
 
 // beginsAnew says that the mesh has decided to start this pod from its image.
