@@ -231,8 +231,8 @@ func TestWatchIsCoalesced(t *testing.T) {
 		cancel()
 		require.Eventually(t, func() bool {
 			q := m.nodes[leader]
-			q.board.mu.Lock()
-			defer q.board.mu.Unlock()
+			q.board.bell.mu.Lock()
+			defer q.board.bell.mu.Unlock()
 			for w := range q.board.watchers {
 				if w == changed {
 					return false
