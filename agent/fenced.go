@@ -81,6 +81,7 @@ type fenced struct {
 	leaving  map[string]bool // and of those that are being removed, and aren't to be fenced again
 	expected map[string]bool // and of those that are on their way to here
 	last     fence.Status    // what it said last
+	looked   bool            // once at all that is here, of which the view may know nothing
 	told     fence.Instant   // the end of the lease that it was told last
 }
 

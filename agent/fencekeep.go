@@ -77,15 +77,19 @@ func (f *fenced) loseEnded() {
 func (f *fenced) tend(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	v := f.leases.View()
+	if f.looked && f.guard == nil && len(f.under)+len(f.expected) == 0 && !slices.Contains(v.LeaseHolders(), f.node) {
+		return nil // most nodes, most of the time
+	}
 	live, err := f.pods.Live()
 	if err != nil {
 		return err
 	}
+	f.looked = true
 	f.prune(ctx)
 	if len(f.under)+len(live)+len(f.expected) == 0 {
 		return f.rest(ctx)
 	}
-	v := f.leases.View()
 	end, ok := f.end(v)
 	if err := f.ensure(ctx); err != nil {
 		return errors.Join(err, f.freezeAlone(ctx))
