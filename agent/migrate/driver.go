@@ -57,6 +57,9 @@ type hands interface {
 	fired(decide.Timer) decide.Input
 }
 
+// maxErrors bounds how many errors a driver remembers.
+const maxErrors = 64
+
 // event is an input for the machine, with the error that it speaks of.
 type event struct {
 	in  decide.Input
@@ -180,6 +183,9 @@ func (d *driver) hear(e event) {
 			d.going--
 		}
 		if e.err != nil {
+			if len(d.errs) == maxErrors { // of what fails again and again, nobody asks for the first ones
+				clear(d.errs)
+			}
 			d.errs[e.err.Error()] = e.err
 		}
 		in := e.in

@@ -46,7 +46,7 @@ func (c *core) record(s Step) {
 
 // recorded says whether s is what was to be recorded.
 func (c *core) recorded(s Step) bool {
-	if c.writing != s {
+	if s == "" || c.writing != s {
 		return false
 	}
 	c.writing, c.failed = "", 0
@@ -58,7 +58,7 @@ func (c *core) recorded(s Step) bool {
 
 // unwritten says whether s is what was to be recorded and can't be.
 func (c *core) unwritten(s Step) bool {
-	if c.writing != s {
+	if s == "" || c.writing != s {
 		return false
 	}
 	c.writing = ""
@@ -72,7 +72,7 @@ func (c *core) do(s Step) {
 
 // ended says whether s was being done.
 func (c *core) ended(s Step) bool {
-	if c.busy != s {
+	if s == "" || c.busy != s {
 		return false
 	}
 	c.busy = ""
