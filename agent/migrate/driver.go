@@ -66,6 +66,8 @@ type event struct {
 	err error
 	job bool   // it ends one
 	of  uint64 // with Fired, the timer's number
+
+	ahead decide.Step // no input, but a step that will be recorded soon
 }
 
 // timer is one that was set, and has not fired.
@@ -105,7 +107,11 @@ func (d *driver) run(life, work context.Context) (*decide.Finish, error) {
 		}
 		select {
 		case e := <-d.inbox:
-			if work.Err() == nil {
+			switch {
+			case work.Err() != nil:
+			case e.ahead != "":
+				d.recordAhead(e.ahead)
+			default:
 				d.handle(e)
 			}
 		case <-changes:
@@ -270,6 +276,14 @@ func (d *driver) record(s decide.Step) (known event, ok bool) {
 		return recorded
 	})
 	return event{}, false
+}
+
+// recordAhead writes a step to the journal beside what is waited for, so that its Record need not wait for the disk. Should it
+// fail, that does it again.
+func (d *driver) recordAhead(s decide.Step) {
+	if j := d.journal; j != nil {
+		d.jobs.Go(func() { _ = j.Begin(string(s)) })
+	}
 }
 
 // write begins the journal, or writes to it.

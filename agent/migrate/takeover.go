@@ -20,6 +20,7 @@ func (a *Arrivals) TakeOver(peer, id string, m Manifest, tell func(Milestone)) e
 	if err != nil {
 		return err
 	}
+	x.driver.tell(event{ahead: decide.Restore}) // the pod stands still, and the last of it is on its way
 	if err := x.cargo.wait(a.life, m); err != nil {
 		return err // the source aborts
 	}
