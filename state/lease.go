@@ -52,11 +52,12 @@ type Lease struct {
 
 // Left is how long the lease lasts by both clocks, 0 once it is over. Whether it counts yet, [Lease.Valid] says.
 //
-// A time of day before that of the request, by more than the drift, ends it too: a clock that was set back can't tell of a pause.
+// A time of day that has fallen behind the other clock since then, by more than the drift, ends it too: a clock that was set back
+// can't tell of a pause.
 func (l Lease) Left(boot time.Duration, wall time.Time) time.Duration {
 	byBoot := boot - l.Boot
 	byWall := wall.Round(0).Sub(l.Wall.Round(0)) // without the monotonic reading
-	if byBoot < 0 || byWall < -drift(l.Duration) {
+	if byBoot < 0 || byWall < byBoot-drift(l.Duration) {
 		return 0
 	}
 	return max(0, l.Duration-max(byBoot, byWall))

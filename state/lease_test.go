@@ -19,9 +19,10 @@ func TestLeaseEndsByTheEarlierOfTwoClocks(t *testing.T) {
 		"over":                               {6 * time.Second, 6 * time.Second, 0},
 		"suspended, and the time of day not": {time.Minute, 0, 0},
 		"paused, and set by the hypervisor":  {time.Second, time.Minute, 0},
-		"the time of day is slow":            {3 * time.Second, time.Second, 3 * time.Second},
-		"set back by a little":               {time.Second, -500 * time.Millisecond, 5 * time.Second},
-		"set back by more than the drift":    {time.Second, -601 * time.Millisecond, 0},
+		"the time of day is slow":            {3 * time.Second, 2400 * time.Millisecond, 3 * time.Second},
+		"set back at once":                   {0, -600 * time.Millisecond, 6 * time.Second},
+		"set back by more than the drift":    {time.Second, 399 * time.Millisecond, 0},
+		"set back by far":                    {time.Second, -time.Hour, 0},
 		"another boot":                       {-time.Minute, time.Second, 0},
 	} {
 		at := wall.Round(0).Add(c.wall)
