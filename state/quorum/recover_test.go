@@ -161,6 +161,46 @@ func TestErasDoNotMix(t *testing.T) {
 	})
 }
 
+// TestAnEarlierEraDecidesNothing has a leader of before the recovery be asked by a node that knows of it: it grants no lease and
+// commits nothing, and from then on it knows too. What it had decided comes too late in the recovered mesh, by its term.
+func TestAnEarlierEraDecidesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, survivor, lost := disaster(t)
+		m.recover(survivor)
+		m.net.isolate(survivor, lost, true)
+		m.net.isolate(plain, lost, true)
+		m.open(survivor)
+		require.True(t, m.propose(plain, register("y", false)).OK)
+		for _, node := range lost {
+			m.open(node)
+		}
+		leader := m.leader(lost...)
+		require.True(t, m.propose(leader, register("z", false)).OK)
+		old := m.nodes[leader].View().Reign()
+
+		m.net.isolate(plain, lost, false)
+		data, err := state.Encode(newID(), register("late", false))
+		require.NoError(t, err)
+		for _, r := range []request{{Renew: &renewal{Node: plain}}, {Command: data}, {Barrier: true}} {
+			_, err := m.nodes[plain].forward(m.ctx(), leader, r)
+			require.ErrorIs(t, err, ErrNotProposed)
+		}
+		for _, node := range lost {
+			require.Eventually(t, func() bool { return m.nodes[node].seat.Load() == nil }, time.Minute, time.Millisecond)
+		}
+		s := m.nodes[survivor].seat.Load()
+		result, err := s.regent.apply(state.Failover{UID: "u-1", Epoch: 1, From: "ams", To: "fra", Term: old.Term, At: time.Unix(2, 0)})
+		require.NoError(t, err)
+		require.False(t, result.OK)
+		require.Contains(t, result.Reason, "it was decided in term")
+
+		m.net.heal()
+		m.votes(servers, append([]string{plain}, servers...)...)
+		m.agree(append([]string{plain}, servers...)...)
+		require.False(t, m.knows(plain, "late") || m.knows(plain, "z"))
+	})
+}
+
 func TestAnInterruptedRecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, survivor, _ := disaster(t)
