@@ -39,6 +39,7 @@ type guard interface {
 // muter keeps pods from sending; see [fence.Mute].
 type muter interface {
 	Add(pod, device string) error
+	Also(device string, left time.Duration) error
 	Pass(devices []string, left time.Duration) error
 	Remove(pod string) error
 	Sweep() error
@@ -145,7 +146,7 @@ func (f *fenced) admit(ctx context.Context, s state.Pod, end fence.Instant) erro
 	}
 	delete(f.leaving, s.UID)
 	delete(f.expected, s.UID)
-	if err := f.pass(end); err != nil {
+	if err := f.mute.Also(route.DeviceOf(s.UID), end.Left(f.clock())); err != nil {
 		return err
 	}
 	if !frozenIn(f.last, s.UID) && !f.pods.Frozen(s.UID) {
@@ -171,6 +172,9 @@ func (f *fenced) expect(ctx context.Context, s state.Pod) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.expected[s.UID] = true
+	if err := f.mute.Add(s.UID, route.DeviceOf(s.UID)); err != nil {
+		return err
+	}
 	return f.ensure(ctx)
 }
 

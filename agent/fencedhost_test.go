@@ -100,6 +100,11 @@ func (h *fencedHost) Add(pod, _ string) error {
 	return h.muteErr
 }
 
+func (h *fencedHost) Also(_ string, left time.Duration) error {
+	h.say("let one more send for %v", left)
+	return nil
+}
+
 func (h *fencedHost) Pass(devices []string, left time.Duration) error {
 	h.say("let %d send for %v", len(devices), left)
 	return nil

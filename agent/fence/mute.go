@@ -34,9 +34,12 @@ type Mute struct {
 // NewMute is for the network namespace with that descriptor, which the caller keeps open; 0 is that of the process.
 func NewMute(netns int) *Mute { return &Mute{netns: netns} }
 
-// Add mutes a device until Pass names it. pod names the rule. Done again it does nothing, and it mends what somebody removed. The
-// device must be there.
+// Add mutes a device until Pass names it. pod names the rule. Done again it does nothing. The device must be there.
 func (m *Mute) Add(pod, device string) error {
+	// A change waits some milliseconds until no processor looks at what was before, and this is done while a pod stands still.
+	if muted, err := m.has(pod); err != nil || muted {
+		return err
+	}
 	return m.commit("muting "+device, func(c *nftables.Conn, t *nftables.Table, s *nftables.Set) error {
 		add(c, t, s, pod, device)
 		return nil
@@ -66,31 +69,43 @@ func (m *Mute) Try() error {
 	})
 }
 
+// Also lets one more device send for that long from now on. One that may send keeps the time that it has. It is done at once, while Pass
+// waits as Add does.
+func (m *Mute) Also(device string, left time.Duration) error {
+	return m.commit("letting a pod send", func(c *nftables.Conn, _ *nftables.Table, s *nftables.Set) error {
+		return c.SetAddElements(s, elements([]string{device}, left))
+	})
+}
+
 // Pass lets these devices, and no other muted one, send for that long from now on; 0 or less is not at all. There is no moment in
 // between in which one that may send may not.
 func (m *Mute) Pass(devices []string, left time.Duration) error {
 	return m.commit("letting pods send", func(c *nftables.Conn, _ *nftables.Table, s *nftables.Set) error {
 		c.FlushSet(s)
-		var elements []nftables.SetElement
-		for _, device := range devices {
-			key := make([]byte, nameSize)
-			copy(key, device)
-			elements = append(elements, nftables.SetElement{Key: key, Timeout: left.Truncate(time.Millisecond)})
-		}
-		if left < time.Millisecond || len(elements) == 0 {
-			return nil
-		}
-		return c.SetAddElements(s, elements)
+		return c.SetAddElements(s, elements(devices, left))
 	})
+}
+
+// elements are those of the set that let devices send for that long.
+func elements(devices []string, left time.Duration) (all []nftables.SetElement) {
+	left = left.Truncate(time.Millisecond)
+	if left <= 0 { // 0 would be for ever
+		return nil
+	}
+	for _, device := range devices {
+		key := make([]byte, nameSize)
+		copy(key, device)
+		all = append(all, nftables.SetElement{Key: key, Timeout: left})
+	}
+	return all
 }
 
 // Remove ends the muting of a pod's device, which passes packets from then on. One that isn't muted is fine.
 func (m *Mute) Remove(pod string) error {
-	chains, err := m.chains()
-	if err != nil || !slices.Contains(chains, chainOf(nil, pod).Name) { // also: it went with its device
+	if muted, err := m.has(pod); err != nil || !muted { // also: it went with its device
 		return err
 	}
-	err = m.commit("ending a pod's muting", func(c *nftables.Conn, t *nftables.Table, _ *nftables.Set) error {
+	err := m.commit("ending a pod's muting", func(c *nftables.Conn, t *nftables.Table, _ *nftables.Set) error {
 		c.FlushChain(chainOf(t, pod))
 		c.DelChain(chainOf(t, pod))
 		return nil
@@ -125,6 +140,12 @@ func (m *Mute) Sweep() error {
 		return fmt.Errorf("removing the packet filter: %w", err)
 	}
 	return nil
+}
+
+// has says whether there is a rule of the pod's. With its device it goes, or since Linux 6.16 waits for another of that name.
+func (m *Mute) has(pod string) (bool, error) {
+	chains, err := m.chains()
+	return slices.Contains(chains, chainOf(nil, pod).Name), err
 }
 
 // chains are the names of those in drover's table.
