@@ -2,14 +2,12 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 func TestSampleIsSpreadAndRepeats(t *testing.T) {
@@ -79,24 +77,6 @@ func TestRuns(t *testing.T) {
 	require.True(t, runs(group))
 	write("cgroup.events", "populated 1\nfrozen 1\n")
 	require.False(t, runs(group))
-}
-
-// A process that was killed while it stood still dies when it is let go, and does nothing else.
-func TestExecutes(t *testing.T) {
-	require.True(t, executes(strconv.Itoa(os.Getpid())))
-	require.False(t, executes("0"), "there is none")
-	cmd := exec.Command("sleep", "1000")
-	require.NoError(t, cmd.Start())
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
-	pid := strconv.Itoa(cmd.Process.Pid)
-	require.True(t, executes(pid))
-	require.NoError(t, cmd.Process.Signal(unix.SIGSTOP))
-	require.Eventually(t, func() bool { return !executes(pid) }, time.Second, time.Millisecond)
-	require.NoError(t, cmd.Process.Signal(unix.SIGCONT))
-	require.Eventually(t, func() bool { return executes(pid) }, time.Second, time.Millisecond)
-	require.NoError(t, cmd.Process.Kill())
-	require.Eventually(t, func() bool { return !executes(pid) }, time.Second, time.Millisecond, "a zombie")
 }
 
 func TestSumsCountCases(t *testing.T) {

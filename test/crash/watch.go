@@ -6,12 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/drover-mesh/drover/test/lab"
 )
 
 // glance is how long is waited between two looks at where a pod runs.
@@ -98,40 +97,7 @@ func runs(group string) bool {
 	if err != nil {
 		return false
 	}
-	return slices.ContainsFunc(strings.Fields(string(procs)), executes)
-}
-
-// executes says whether a process may execute its own instructions: it is not stopped, traced, killed or dead
-// (proc_pid_stat(5), proc_pid_status(5)). What is killed while it is frozen is thawed to die.
-func executes(pid string) bool {
-	status, err := os.ReadFile("/proc/" + pid + "/status")
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(status)) {
-		name, value, _ := strings.Cut(line, ":")
-		value = strings.TrimSpace(value)
-		switch name {
-		case "State":
-			if !strings.ContainsAny(value[:1], "RSD") {
-				return false
-			}
-		case "SigPnd", "ShdPnd":
-			const kill = 1 << (unix.SIGKILL - 1)
-			if set, err := strconv.ParseUint(value, 16, 64); err != nil || set&kill != 0 {
-				return false
-			}
-		}
-	}
-	const exiting = 0x4 // PF_EXITING of include/linux/sched.h
-	stat, err := os.ReadFile("/proc/" + pid + "/stat")
-	_, after, ok := bytes.Cut(stat, []byte(") "))
-	fields := bytes.Fields(after)
-	if err != nil || !ok || len(fields) < 7 {
-		return false
-	}
-	flags, err := strconv.ParseUint(string(fields[6]), 10, 64) // the ninth of all
-	return err == nil && flags&exiting == 0
+	return slices.ContainsFunc(strings.Fields(string(procs)), lab.Executes)
 }
 
 func frozen(group string) bool {

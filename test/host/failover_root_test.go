@@ -263,17 +263,22 @@ func (m *mesh) running(uid string) (sites []string) {
 	return sites
 }
 
-// unfrozen says whether a cgroup has processes that run. One that vanishes meanwhile has none.
+// unfrozen says whether a cgroup has processes that run. One that vanishes meanwhile has none; what was killed under the freezer is
+// let go to die, and executes nothing.
 func unfrozen(list string) bool {
-	if text, err := os.ReadFile(list); err != nil || len(strings.TrimSpace(string(text))) == 0 {
+	procs, err := os.ReadFile(list)
+	if err != nil {
 		return false
 	}
 	dir := filepath.Dir(list)
 	if text, err := os.ReadFile(filepath.Join(dir, "freezer.state")); err == nil {
-		return strings.TrimSpace(string(text)) == "THAWED"
+		if strings.TrimSpace(string(text)) == "FROZEN" {
+			return false
+		}
+	} else if text, err := os.ReadFile(filepath.Join(dir, "cgroup.events")); err != nil || strings.Contains(string(text), "frozen 1") {
+		return false
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "cgroup.events"))
-	return err == nil && strings.Contains(string(text), "frozen 0")
+	return slices.ContainsFunc(strings.Fields(string(procs)), lab.Executes)
 }
 
 // watchCopies looks all the time where a pod runs, until the test ends. What it returns says when that was at several places.
