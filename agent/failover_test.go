@@ -131,7 +131,21 @@ func TestFateOfAPodWhoseNodeDoesNotAnswer(t *testing.T) {
 	redis, _ := v.Pod("redis")
 	plain, _ := v.Pod("plain")
 	require.Contains(t, fate(v, plain, away("fra")), "it waits for fra: without the annotation drover.dev/failover")
+	stopped, deleting := redis, redis
+	stopped.Stopped, deleting.Deleting = true, true
+	require.Equal(t, "it is stopped, and waits for fra with all that it has", fate(v, stopped, away("fra")))
+	require.Equal(t, "it is removed when fra is back", fate(v, deleting, away("fra")))
 	require.Equal(t, "if fra stays away until its lease has run out, it is started on nyc", fate(v, redis, away("fra", "ams")))
 	require.Equal(t, "no other node can take it, which is tried again and again: ams: it does not answer, nyc: it does not answer",
 		fate(v, redis, away("ams", "fra", "nyc")))
+	l := threeNodes(t, "redis")
+	for _, c := range []state.Command{
+		state.Reserve{Migration: "m1", Pod: "redis", Source: "fra", Target: "nyc"}, state.Activate{Migration: "m1", Node: "nyc", Epoch: 2},
+	} {
+		require.True(t, l.machine.Apply(c).OK)
+	}
+	v = l.machine.View()
+	moving, _ := v.Pod("redis")
+	require.Equal(t, "if nyc stays away until its lease has run out, it goes on at fra, from the copy that its move has left there",
+		fate(v, moving, away("nyc")))
 }

@@ -27,8 +27,16 @@ func (b *backend) lost(p state.Pod) string {
 
 // fate is what becomes of a pod whose node can't be heard of.
 func fate(v state.View, p state.Pod, ready readiness) string {
-	if p.Failover == "" {
+	switch {
+	case p.Deleting:
+		return fmt.Sprintf("it is removed when %s is back", p.Node)
+	case p.Stopped:
+		return fmt.Sprintf("it is stopped, and waits for %s with all that it has", p.Node)
+	case !p.NeedsLease():
 		return fmt.Sprintf("it waits for %s: without the annotation drover.dev/failover it is started nowhere else", p.Node)
+	}
+	if g, _ := v.Migration(p.Migration); g.Phase == state.Activated && ready(g.Source) == "" {
+		return fmt.Sprintf("if %s stays away until its lease has run out, it goes on at %s, from the copy that its move has left there", p.Node, g.Source)
 	}
 	d := state.Schedule(v, state.Request{Pod: &p, Fresh: true, Ready: ready})
 	if d.Node != "" {
