@@ -18,11 +18,14 @@
 //
 // The rules of ownership that concern a move are each one place here:
 //
-//	at most one copy runs           the target resumes only what mayResume allows: its Activate has won
-//	                                the source thaws only what undo allows: its Abort has won, or the target's Return
-//	unknown is not no               core.unknown: a proposal without an answer is made again, until it has one
-//	never by a read                 Source.see: what the view says makes the source ask, never thaw
-//	the journal comes first         core.record: what is to be done begins with Recorded
-//	the copy stays until it runs    mayRetire: the frozen copy is destroyed once the move is Done
-//	only under a lease              core.mayRun: of a pod that others may take over
+//	at most one copy runs          Target.mayResume: an Activate of its own has won
+//	                               Move.mayThaw: the source's Abort has won, or the target's Return
+//	                               Move.mayRevive: the mesh gave the pod back to the frozen copy
+//	unknown is not no              core.unknown: a proposal without an answer is made again, until it has one
+//	never by a read                Source.see: what the view says makes the source ask, never thaw
+//	the journal comes first        core.record: nothing of a step is done before Recorded
+//	a Return binds                 Target.giveBack: from its record on nobody resumes the pod there
+//	the copy stays until it runs   Move.mayRetire: the frozen copy is destroyed once the move is over, and the pod another's
+//	only under a lease             core.mayRun, Target.lease, Source.lease: of a pod that others may take over; and what was
+//	                               won under an earlier lease is asked for again
 package decide
