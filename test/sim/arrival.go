@@ -102,7 +102,7 @@ func (x *mover) restore(step decide.Step) {
 		switch {
 		case image == nil:
 			return "there are no images"
-		case n.w.strikes(15):
+		case n.w.strikes(8):
 			n.w.seen.add(restoreFailed)
 			return "CRIU could not restore"
 		case n.host.gate(x.move.ID) != nil || n.host.find(x.move.UID) != nil && n.host.find(x.move.UID).move == x.move.ID:

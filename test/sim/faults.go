@@ -67,7 +67,7 @@ func (w *world) ambush(a, b *node) {
 func ambushes(action decide.Action) int {
 	if p, ok := action.(decide.Propose); ok {
 		if _, ok := p.Command.(state.Return); ok {
-			return 3
+			return 2
 		}
 		return 20
 	}
@@ -94,7 +94,11 @@ func (w *world) killAgent(n *node) {
 	w.seen.add(agentDied)
 	w.d.trace.note("the agent of %s is killed", n.name)
 	n.die()
-	w.d.timer(w.outside, w.d.between(50*time.Millisecond, 25*time.Second), "agent of "+n.name+" again", func() { w.revive(n) })
+	away := w.d.between(50*time.Millisecond, 25*time.Second)
+	if w.d.oneIn(2) { // as a service manager starts it again
+		away = w.d.between(50*time.Millisecond, time.Second)
+	}
+	w.d.timer(w.outside, away, "agent of "+n.name+" again", func() { w.revive(n) })
 }
 
 // die ends a node's agent, and all that only it knew.

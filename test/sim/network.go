@@ -32,16 +32,24 @@ const (
 	often
 )
 
+// late is once in how many messages one comes much later than the others. Of what is sent again each copy travels by itself.
+func (c cargo) late() int {
+	if c == often {
+		return 10
+	}
+	return 50
+}
+
 // send lets do happen at a node's agent, whichever lives there when it comes.
 func (n *network) send(from, to *node, c cargo, what string, do func()) {
-	n.carry(from, to, what, do)
+	n.carry(from, to, c, what, do)
 	if c == often && !n.tame && n.d.oneIn(30) {
 		n.seen.add(duplicated)
-		n.carry(from, to, what+" (again)", do)
+		n.carry(from, to, c, what+" (again)", do)
 	}
 }
 
-func (n *network) carry(from, to *node, what string, do func()) {
+func (n *network) carry(from, to *node, c cargo, what string, do func()) {
 	delay := n.d.between(0, time.Millisecond)
 	if from != to {
 		delay = n.d.between(2*time.Millisecond, 80*time.Millisecond)
@@ -49,7 +57,7 @@ func (n *network) carry(from, to *node, what string, do func()) {
 		case n.tame:
 		case n.d.oneIn(60):
 			return // lost with its connection
-		case n.d.oneIn(50):
+		case n.d.oneIn(c.late()):
 			n.seen.add(strayed)
 			delay = n.d.between(time.Second, 40*time.Second)
 		}
@@ -59,7 +67,7 @@ func (n *network) carry(from, to *node, what string, do func()) {
 		case n.joined(from, to):
 			do()
 		case n.d.oneIn(2): // a cut link holds what is on its way, as long as the sender retransmits
-			n.carry(from, to, what, do)
+			n.carry(from, to, c, what, do)
 		}
 	})
 }

@@ -30,7 +30,7 @@ func Breaks() []Break {
 		{"thaw by a read", []Edit{{
 			"agent/migrate/decide/settle.go",
 			"	s.part = asking\n	s.ask(s.move.abort(s.why))\n",
-			"	if s.has(Freeze) && s.seen.Pod != nil && s.seen.Pod.Node == s.move.Source {\n		s.ask(s.move.abort(s.why))\n		s.end(Thaw, Stayed)\n		return\n	}\n	s.part = asking\n	s.ask(s.move.abort(s.why))\n",
+			"	if s.has(Freeze) && s.seen.Pod != nil && s.seen.Pod.Node == s.move.Source {\n		s.emit(Do{Thaw})\n	}\n	s.part = asking\n	s.ask(s.move.abort(s.why))\n",
 		}}},
 		{"lease ignored", []Edit{{
 			"state/lease.go",
