@@ -9,7 +9,7 @@ import (
 
 // TestTheSameSeedIsTheSameRun compares all that happens, event by event, of runs by themselves and of runs beside others.
 func TestTheSameSeedIsTheSameRun(t *testing.T) {
-	const seeds = 60
+	const seeds = 40
 	sums := map[uint64]bool{}
 	for seed := range uint64(seeds) {
 		first, second := Once(seed, true), Once(seed, true)
@@ -31,7 +31,7 @@ func TestTheSameSeedIsTheSameRun(t *testing.T) {
 
 // TestRules runs as many seeds as a test may take. `make sim` runs more.
 func TestRules(t *testing.T) {
-	seeds := 150
+	seeds := 100
 	if testing.Short() {
 		seeds = 30
 	}
