@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -288,19 +289,19 @@ func TestNobodyAnswers(t *testing.T) {
 
 func TestReferrals(t *testing.T) {
 	able := found(t, nil)
-	var places []transport.Place
+	var places atomic.Pointer[[]transport.Place] // an answer may be under way when its asker has given up
 	plain := foundBeside(t, func(*founded, *transport.Conn, transport.EnrolRequest) transport.EnrolAnswer {
-		return transport.EnrolAnswer{Elsewhere: places}
+		return transport.EnrolAnswer{Elsewhere: *places.Load()}
 	})
 	config := able.config()
 	config.Addr = plain.node.Addr()
 	config.Token.Authority = plain.id.Fingerprint() // not that of able
-	places = []transport.Place{{Node: "ams", Addr: able.node.Addr()}}
+	places.Store(&[]transport.Place{{Node: "ams", Addr: able.node.Addr()}})
 	_, err := transport.Join(within(t, 20*time.Second), config)
 	if err == nil || !strings.Contains(err.Error(), "not of the mesh") {
 		t.Errorf("referred to another mesh: %v", err)
 	}
-	places = []transport.Place{{Node: "ams", Addr: plain.node.Addr()}} // to itself
+	places.Store(&[]transport.Place{{Node: "ams", Addr: plain.node.Addr()}}) // to itself
 	_, err = transport.Join(within(t, time.Second), config)
 	if err == nil || !strings.Contains(err.Error(), "none of them answers") {
 		t.Errorf("referred in a circle: %v", err)
