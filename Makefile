@@ -9,14 +9,13 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # Arguments for `make demo`, e.g. make demo ARGS="--moves 6 --wan 50mbit/80ms".
 ARGS    ?=
-# For `make sim`: how many seeds, or one to replay, or a rule to break.
-SEEDS   ?= 1000
+# Of what is random: `make sim` replays that seed alone, `make crash` and `make soak` begin with it (1).
 SEED    ?=
+# For `make sim`: how many seeds, or a rule to break.
+SEEDS   ?= 1000
 BREAK   ?=
-
-# Of `make crash` and `make soak`: how many cases, 0 for all; of all that is chosen at random; how long to soak.
+# For `make crash` and `make soak`: how many cases, 0 for all; how long to soak.
 CASES   ?= 0
-SEED    ?= 1
 MINUTES ?= 60
 
 # An older Go fetches the toolchain that go.mod names, through the module proxy.
@@ -106,7 +105,7 @@ crash: ## strike moves at each step with each fault on a real mesh; writes build
 	@$(MAKE) build
 	@$(GO) build -o build/crash ./test/crash
 	@rm -rf build/crash-logs
-	build/crash -cases $(CASES) -seed $(SEED) -report build/crash.json -logs build/crash-logs
+	build/crash -cases $(CASES) -seed $(or $(SEED),1) -report build/crash.json -logs build/crash-logs
 
 soak: ## move pods and strike at random for MINUTES=60, and look whether anything grows; writes build/soak.json
 	@$(ROOT_ONLY)
@@ -114,7 +113,7 @@ soak: ## move pods and strike at random for MINUTES=60, and look whether anythin
 	@$(MAKE) build
 	@$(GO) build -o build/crash ./test/crash
 	@rm -rf build/soak-logs
-	build/crash -soak $(MINUTES)m -seed $(SEED) -report build/soak.json -logs build/soak-logs
+	build/crash -soak $(MINUTES)m -seed $(or $(SEED),1) -report build/soak.json -logs build/soak-logs
 
 bench: ## the benchmarks, side by side with what one would pick instead
 	@$(ROOT_ONLY)
