@@ -195,10 +195,6 @@ func (g *ground) whole(ctx context.Context) error {
 	return nil
 }
 
-func (g *ground) crash(ctx context.Context, site string) error { return g.Crash(ctx, site) }
-
-func (g *ground) boot(ctx context.Context, site string) error { return g.Boot(ctx, site) }
-
 // healLinks makes all links what they were.
 func (g *ground) healLinks(ctx context.Context) error {
 	links, err := g.WAN().Links(ctx)
