@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/drover-mesh/drover/agent/api"
@@ -23,6 +24,9 @@ const (
 	fill    = 1 << 20
 	// reachWithin is how long a move may take to its point.
 	reachWithin = 20 * time.Second
+	// asks is how often a move is asked for that could not even begin, as when the other end's agent has just been started anew
+	// and this one has not noticed.
+	asks = 3
 	// settleWithin is how long a healed mesh may take to serve the pod again, or to say honestly that it can't.
 	settleWithin = 30 * time.Second
 	// cleanWithin is how long what a pod has left may stay after it was removed.
@@ -38,6 +42,7 @@ type trial struct {
 	counter        *workload.Counter
 	moved          chan struct{} // closed when whoever asked for the move has an answer
 	answer         error
+	began          atomic.Bool // the move has come to the point
 }
 
 func (t *trial) site(e end) string {
@@ -148,7 +153,12 @@ func (t *trial) run(ctx context.Context, r *result) {
 	source := g.client(t.source)
 	go func() {
 		defer close(t.moved)
-		_, t.answer = source.Migrate(call, podName, t.target, silent{})
+		for range asks {
+			_, t.answer = source.Migrate(call, podName, t.target, silent{})
+			if t.began.Load() || t.answer == nil || api.AsError(t.answer).Code != api.Unavailable {
+				return
+			}
+		}
 	}()
 	defer func() { cancel(); <-t.moved }()
 	err := t.reached(ctx, point)
@@ -193,6 +203,7 @@ func (t *trial) run(ctx context.Context, r *result) {
 func (t *trial) reached(ctx context.Context, point string) error {
 	return until(ctx, reachWithin, func(context.Context) error {
 		if _, err := os.Stat(point + drill.Suffix); err == nil {
+			t.began.Store(true)
 			return nil
 		}
 		select {
