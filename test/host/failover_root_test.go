@@ -36,7 +36,7 @@ func TestPodOfALostHostBeginsAnewElsewhere(t *testing.T) {
 	require.NoError(t, m.load(t.Context(), "fra", "nginx", m.images["nginx"]))
 	m.run(t, "fra", []byte(ticking))
 	redis := m.run(t, "fra", withFailover(workload.Redis))
-	client := m.redisClient(t, redis)
+	client := m.redisClient(t, lab.ClientSite, redis)
 	require.NoError(t, client.Set(t.Context(), "what", "the lost host had", 0).Err())
 	copies := m.watchCopies(t, redis.UID)
 
@@ -78,7 +78,11 @@ func TestPodOfAHostThatIsCutOffRunsInOnePlace(t *testing.T) {
 	require.NoError(t, m.load(t.Context(), site, "nginx", m.images["nginx"]))
 	ticks := m.run(t, site, []byte(ticking))
 	redis := m.run(t, site, withFailover(workload.Redis))
-	client := m.redisClient(t, redis)
+	from := "fra" // the client's own way to pods leads through one of the nodes
+	if site == from {
+		from = "nyc"
+	}
+	client := m.redisClient(t, from, redis)
 	copies := m.watchCopies(t, redis.UID)
 
 	lost := time.Now()
@@ -100,7 +104,7 @@ func TestPodOfAHostThatIsCutOffRunsInOnePlace(t *testing.T) {
 func TestAShortCutFailsNothingOver(t *testing.T) {
 	m := begin(t)
 	redis := m.run(t, "fra", withFailover(workload.Redis))
-	client := m.redisClient(t, redis)
+	client := m.redisClient(t, lab.ClientSite, redis)
 	require.NoError(t, client.Set(t.Context(), "what", "it had", 0).Err())
 	m.cutOff(t, "fra")
 	_, err := m.clients["ams"].GetPod(t.Context(), "redis")
@@ -119,7 +123,7 @@ func TestAShortCutFailsNothingOver(t *testing.T) {
 func TestFrozenCopyIsRevivedWhenTheTargetIsLost(t *testing.T) {
 	m := begin(t)
 	redis := m.run(t, "ams", withFailover(workload.Redis))
-	client := m.redisClient(t, redis)
+	client := m.redisClient(t, lab.ClientSite, redis)
 	require.NoError(t, client.Set(t.Context(), "what", "it had at the freeze", 0).Err())
 	counter, err := workload.NewCounter(t.Context(), m.Dialer(lab.ClientSite), net.JoinHostPort(redis.Address, "6379"))
 	require.NoError(t, err)
@@ -162,13 +166,13 @@ func TestFrozenCopyIsRevivedWhenTheTargetIsLost(t *testing.T) {
 	require.Equal(t, "fra", m.awaitSettled(t, "redis").Node)
 }
 
-// redisClient connects from outside the mesh, anew whenever its connection has broken, and waits for none for long.
-func (m *mesh) redisClient(t *testing.T, pod api.Pod) *goredis.Client {
+// redisClient connects from a site, anew whenever its connection has broken, and waits for none for long.
+func (m *mesh) redisClient(t *testing.T, from string, pod api.Pod) *goredis.Client {
 	t.Helper()
 	const patience = time.Second
 	c := goredis.NewClient(&goredis.Options{
 		Addr: net.JoinHostPort(pod.Address, "6379"), Protocol: 2, DisableIdentity: true, MaxRetries: -1, PoolSize: 1,
-		ReadTimeout: patience, WriteTimeout: patience, DialTimeout: patience, Dialer: m.Dialer(lab.ClientSite),
+		ReadTimeout: patience, WriteTimeout: patience, DialTimeout: patience, Dialer: m.Dialer(from),
 	})
 	t.Cleanup(func() { _ = c.Close() })
 	eventually(t, "the Redis answers", func() error { return c.Ping(t.Context()).Err() })
