@@ -44,8 +44,11 @@ func (w *world) trouble() {
 }
 
 // ambush strikes one of the two ends of a move, or their link, at about the moment at which something is done.
-func (w *world) ambush(a, b *node) {
+func (w *world) ambush(a, b *node, action decide.Action) {
 	n := []*node{a, b}[w.d.IntN(2)]
+	if returns(action) {
+		n = a
+	}
 	w.d.timer(w.outside, w.d.between(0, 100*time.Millisecond), "ambush", func() {
 		switch w.d.IntN(8) {
 		case 0, 1, 2:
@@ -65,13 +68,20 @@ func (w *world) ambush(a, b *node) {
 
 // ambushes says how seldom one is laid at an action: more of them where the outcome is decided.
 func ambushes(action decide.Action) int {
-	if p, ok := action.(decide.Propose); ok {
-		if _, ok := p.Command.(state.Return); ok {
-			return 2
-		}
+	_, proposal := action.(decide.Propose)
+	switch {
+	case returns(action):
+		return 2
+	case proposal:
 		return 20
 	}
 	return 60
+}
+
+// returns says that an action gives a pod back.
+func returns(action decide.Action) bool {
+	p, ok := action.(decide.Propose)
+	return ok && p.Command.Kind() == state.KindReturn
 }
 
 // rarer are faults of which there need not be many.

@@ -164,7 +164,7 @@ func (x *mover) feed(in decide.Input) {
 func (x *mover) carryOut(action decide.Action) {
 	n, d := x.a.n, x.a.n.w.d
 	if n.w.strikes(ambushes(action)) {
-		n.w.ambush(n, x.peer)
+		n.w.ambush(n, x.peer, action)
 	}
 	switch action := action.(type) {
 	case decide.Record:

@@ -13,6 +13,7 @@ type proposal struct {
 	by       *node
 	life     int // of the proposer's agent
 	command  state.Command
+	slow     bool // it is stuck on its way, each time that it is sent, and goes on though its proposer dies
 	answered bool
 	gaveUp   bool
 	applied  bool
@@ -22,14 +23,14 @@ type proposal struct {
 // that the outcome is unknown. It hears nothing if the agent dies.
 func (l *log) propose(n *node, c state.Command, patience time.Duration, done func(r state.Result, known bool)) {
 	l.proposed++
-	p := &proposal{id: fmt.Sprintf("p-%d", l.proposed), by: n, life: n.agent.life, command: c}
+	p := &proposal{id: fmt.Sprintf("p-%d", l.proposed), by: n, life: n.agent.life, command: c, slow: l.w.strikes(slowness(c))}
 	l.proposals[p.id] = p
 	var try func()
 	try = func() {
 		if p.answered || p.gaveUp {
 			return
 		}
-		l.submit(p, func(r state.Result, index uint64) {
+		l.travel(p, func(r state.Result, index uint64) {
 			if p.answered || p.gaveUp || n.agent.life != p.life {
 				return
 			}
@@ -49,6 +50,24 @@ func (l *log) propose(n *node, c state.Command, patience time.Duration, done fun
 		l.w.d.trace.note("%s never heard of %s (%s)", n.name, p.id, c.Kind())
 		done(state.Result{}, false)
 	})
+}
+
+// slowness is once in how many a proposal is slow: more often one that gives a pod back, which must not come after its proposer
+// has changed its mind.
+func slowness(c state.Command) int {
+	if c.Kind() == state.KindReturn {
+		return 2
+	}
+	return 10
+}
+
+// travel submits a proposal, now or when it is through with what holds it up.
+func (l *log) travel(p *proposal, answer func(r state.Result, index uint64)) {
+	if !p.slow {
+		l.submit(p, answer)
+		return
+	}
+	l.w.d.post(l.clerk, l.w.d.between(500*time.Millisecond, 8*time.Second), "slow proposal "+p.id, func() { l.submit(p, answer) })
 }
 
 // submit sends a proposal to whoever its node takes for the leader, directly or by way of another server.
