@@ -92,6 +92,9 @@ func (s *stream) why(err error) error {
 // Preflight implements [migrate.Target].
 func (p peer) Preflight(ctx context.Context, plan migrate.Plan, f migrate.Facts) (migrate.Offer, error) {
 	a, err := p.ask(ctx, framePreflight, call{Plan: &plan, Facts: &f})
+	if errors.Is(err, transport.ErrLost) { // as that to an agent that has just started again; asking changes nothing
+		a, err = p.ask(ctx, framePreflight, call{Plan: &plan, Facts: &f})
+	}
 	if err != nil || a.Offer == nil {
 		return migrate.Offer{}, err
 	}

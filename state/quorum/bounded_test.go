@@ -87,10 +87,10 @@ func TestMemoryAndDiskAreBounded(t *testing.T) {
 			require.NoError(t, deaf.Close())
 			return m.held(servers...)
 		}
-		settle(2000)
+		settle(1500)
 		memory, disk := settle(1000)
-		for range 3 {
-			memoryNow, diskNow := settle(2000)
+		for range 2 {
+			memoryNow, diskNow := settle(1000)
 			t.Logf("memory %d KiB, disk %d KiB", memoryNow>>10, diskNow>>10)
 			require.Less(t, memoryNow, memory+8<<20, "bytes of memory")
 			require.LessOrEqual(t, diskNow, disk+2*3*segmentSize, "bytes of disk")

@@ -81,7 +81,7 @@ func (w *witness) run() {
 }
 
 // hold asks all voters, and returns when a majority has confirmed.
-func (w *witness) hold(ctx context.Context) (term uint64, err error) {
+func (w *witness) hold(ctx context.Context) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.seat.timing.rpc)
 	defer cancel()
 	term, voters := w.seat.raft.CurrentTerm(), w.seat.members().voters

@@ -95,8 +95,10 @@ func (w *world) refuseLesser(t *testing.T) {
 	w.enrol(t, w.h2)
 	w.awaitMesh(t)
 	before := w.awaitPod(t, w.h1)
-	said := must(t, w.h1, "drover migrate redis --to h3 2>&1 && exit 1 || echo exit code $?")
-	require.Regexp(t, `(?s)preflight.*CPU.*exit code 6`, said)
+	for _, how := range []string{"", " --dry-run"} {
+		said := must(t, w.h1, "drover migrate redis --to h3"+how+" 2>&1 && exit 1 || echo exit code $?")
+		require.Regexp(t, `(?s)h3.*CPU lacks.*exit code 6`, said)
+	}
 	after := w.awaitPod(t, w.h1)
 	require.Equal(t, before.Containers[0].PID, after.Containers[0].PID, "it was left alone")
 	require.Equal(t, api.PodRunning, after.Phase)

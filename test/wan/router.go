@@ -242,9 +242,11 @@ func (r *Router) run() {
 	// What else runs on the machine must not look like delay of the network.
 	unix.Setpriority(unix.PRIO_PROCESS, 0, priority) //nolint:errcheck // without the privilege it is as punctual as others
 	ready := []unix.PollFd{{Fd: int32(r.event), Events: unix.POLLIN}}
+	r.mu.Lock()
 	for _, s := range r.sites {
 		ready = append(ready, unix.PollFd{Fd: int32(s.Device), Events: unix.POLLIN})
 	}
+	r.mu.Unlock()
 	for {
 		worked, next, closing := r.round(ready)
 		if closing {
