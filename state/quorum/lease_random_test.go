@@ -17,9 +17,9 @@ import (
 // slow or fast, by the seed, while failovers go on. A watcher that knows true time makes sure that two nodes may never run the pod,
 // nor one before the fence of another has had its time. In the end, with all healed, one may.
 func TestLeasesUnderFaults(t *testing.T) {
-	seeds := uint64(5)
+	seeds := uint64(3)
 	if testing.Short() {
-		seeds = 3
+		seeds = 1
 	}
 	moved := 0
 	for seed := range seeds {
